@@ -1,0 +1,1 @@
+"""Training of the networks that xec_deploy deploys."""

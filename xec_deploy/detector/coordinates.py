@@ -65,7 +65,8 @@ def direction_to_angles(direction: ArrayLike) -> FloatArray:
     ``theta`` is the angle from +z, ``phi = atan2(y, -x)``; vectors need not be normalised.
     """
     x, y, z = np.moveaxis(_vectors(direction, "direction"), -1, 0)
-    return np.degrees(np.stack([np.arctan2(np.hypot(x, y), z), np.arctan2(y, -x)], axis=-1))
+    radians = np.stack([np.arctan2(np.hypot(x, y), z), np.arctan2(y, -x)], axis=-1)
+    return np.asarray(np.degrees(radians), dtype=np.float64)
 
 
 def angles_to_direction(angles: ArrayLike) -> FloatArray:

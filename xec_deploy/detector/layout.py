@@ -121,7 +121,7 @@ def get_layout(name: str) -> Layout:
     """
     if name not in get_args(LayoutName):
         raise UsageError(f"unknown layout {name!r}", fix=nearest(name, get_args(LayoutName)))
-    return _build(name)  # type: ignore[arg-type]
+    return _build(name)
 
 
 @lru_cache

@@ -1,0 +1,243 @@
+"""Bundles: a folder ``NAME.xec`` with graphs, golden events and the manifest."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
+
+from xec_deploy.backends import AUTO, Backend, RunOptions, create_backend
+from xec_deploy.bundle.golden import GoldenEvents, compare_with_golden
+from xec_deploy.bundle.manifest import Manifest
+from xec_deploy.bundle.onnx_file import file_hash, graph_record, load_onnx, manifest_of_onnx
+from xec_deploy.detector.constants import N_SENSORS
+from xec_deploy.errors import BundleError, UsageError, nearest
+
+__all__ = [
+    "GOLDEN_FILE",
+    "MANIFEST_FILE",
+    "Bundle",
+    "open_bundle",
+    "shipped_bundle",
+    "write_bundle",
+]
+
+MANIFEST_FILE: Final = "manifest.json"
+GOLDEN_FILE: Final = "golden.npz"
+OPENING_EVENTS: Final = 4
+"""Golden events run through an engine before its first use."""
+
+
+@dataclass
+class Bundle:
+    """An opened and verified bundle, or a lone ONNX file; made by :func:`open_bundle`.
+
+    Attributes
+    ----------
+    path
+        The folder, or the ONNX file.
+    manifest
+        What the model is.
+    golden
+        Golden events; None for a lone ONNX file.
+    """
+
+    path: Path
+    manifest: Manifest
+    golden: GoldenEvents | None
+    _backends: dict[tuple[Any, ...], Backend] = field(default_factory=dict, repr=False)
+
+    def graph(self, precision: str = "fp32") -> Path:
+        """Return the ONNX file of a precision."""
+        if self.path.is_file():
+            return self.path
+        records = self.manifest.graphs
+        if precision not in records:
+            raise UsageError(
+                f"the bundle has no {precision!r} graph",
+                where=str(self.path),
+                fix=nearest(precision, records),
+            )
+        return self.path / records[precision].file
+
+    def backend(
+        self, name: str = AUTO, *, precision: str = "fp32", options: RunOptions | None = None
+    ) -> Backend:
+        """Return an engine with the graph loaded, after it reproduced four golden events.
+
+        Raises
+        ------
+        CheckFailed
+            If it does not reproduce them.
+        """
+        options = options or RunOptions()
+        key = (name, precision, options)
+        if key not in self._backends:
+            backend = create_backend(name, self.graph(precision), options)
+            if self.golden is not None:
+                events = self.golden.head(OPENING_EVENTS)
+                compare_with_golden(
+                    self.manifest,
+                    events,
+                    backend.run(events.npho, events.time, events.dead),
+                    where=f"{self.path} on {backend.name}",
+                )
+            self._backends[key] = backend
+        return self._backends[key]
+
+    def run(
+        self,
+        npho: ArrayLike,
+        time: ArrayLike,
+        dead: ArrayLike | None = None,
+        *,
+        backend: str = AUTO,
+        precision: str = "fp32",
+    ) -> dict[str, NDArray[np.float32]]:
+        """Run raw events.
+
+        Parameters
+        ----------
+        npho, time
+            (n, 4760) or (4760,) photons and seconds.
+        dead
+            Flags of the same shape; None for no dead channels.
+        backend, precision
+            Engine and graph.
+
+        Returns
+        -------
+        outputs
+            Output name -> (n, components) float32 in physical units.
+        """
+        raw_npho = np.atleast_2d(np.asarray(npho, dtype=np.float32))
+        raw_time = np.atleast_2d(np.asarray(time, dtype=np.float32))
+        flags = (
+            np.zeros(raw_npho.shape, bool)
+            if dead is None
+            else np.broadcast_to(np.asarray(dead, dtype=bool), raw_npho.shape)
+        )
+        for label, array in (("npho", raw_npho), ("time", raw_time)):
+            if array.ndim != 2 or array.shape != (len(raw_npho), N_SENSORS):
+                raise UsageError(f"{label} has shape {array.shape}, expected (events, {N_SENSORS})")
+        engine = self.backend(backend, precision=precision)
+        return engine.run(
+            np.ascontiguousarray(raw_npho), np.ascontiguousarray(raw_time), np.array(flags)
+        )
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Name and hashes for the provenance of results."""
+        graphs = {
+            precision: record.canonical_sha256 for precision, record in self.manifest.graphs.items()
+        } or {"fp32": graph_record(self.path).canonical_sha256}
+        return {"name": self.manifest.name, **{f"{key}_sha256": v for key, v in graphs.items()}}
+
+
+def open_bundle(path: str | PathLike[str], *, verify: bool = True) -> Bundle:
+    """Open a bundle folder or a lone ONNX file and verify its hashes.
+
+    Golden events are run when an engine is first asked for.
+
+    Raises
+    ------
+    BundleError
+        If a file is missing, was changed, or disagrees with the manifest.
+    """
+    folder = Path(path)
+    if folder.is_file():
+        manifest = manifest_of_onnx(load_onnx(folder), str(folder))
+        return Bundle(folder, manifest, golden=None)
+    if not folder.is_dir():
+        raise BundleError(
+            "no such bundle", where=str(path), fix="Pass a folder NAME.xec or an ONNX file."
+        )
+    manifest = _read_manifest(folder)
+    if verify:
+        _verify_hashes(folder, manifest)
+    return Bundle(folder, manifest, GoldenEvents.load(folder / GOLDEN_FILE))
+
+
+def write_bundle(
+    folder: Path, manifest: Manifest, graphs: Mapping[str, Path], golden: GoldenEvents
+) -> Bundle:
+    """Assemble a bundle in ``folder`` (which is replaced) and open it.
+
+    Parameters
+    ----------
+    folder
+        Destination, written as ``folder.part`` and renamed when complete.
+    manifest
+        Without graph records; they are added here.
+    graphs
+        Precision -> ONNX file, copied into the bundle.
+    golden
+        Golden events.
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for source in graphs.values():
+        shutil.copyfile(source, part / source.name)
+    golden.save(part / GOLDEN_FILE)
+    complete = manifest.model_copy(
+        update={
+            "graphs": {name: graph_record(part / file.name) for name, file in graphs.items()},
+            "golden_sha256": file_hash(part / GOLDEN_FILE),
+        }
+    )
+    (part / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+    return open_bundle(folder)
+
+
+def shipped_bundle() -> Path:
+    """Return the folder of the compact bundle that comes with the package."""
+    return Path(__file__).parent.parent / "data" / "compact.xec"
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"not a bundle: {MANIFEST_FILE} cannot be read ({error.strerror})", where=str(folder)
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise BundleError(f"key {key!r}: {first['msg']}", where=str(path)) from error
+
+
+def _verify_hashes(folder: Path, manifest: Manifest) -> None:
+    expected = {record.file: record.sha256 for record in manifest.graphs.values()}
+    expected[GOLDEN_FILE] = manifest.golden_sha256 or ""
+    for name, sha256 in expected.items():
+        file = folder / name
+        if Path(name).name != name or not file.is_file():
+            raise BundleError(f"the bundle lacks {name!r}", where=str(folder))
+        if file_hash(file) != sha256:
+            raise BundleError(
+                f"{name!r} is not the file the manifest describes (its hash differs)",
+                where=str(folder),
+                fix="The bundle was damaged or edited; export it again.",
+            )
+    for record in manifest.graphs.values():
+        inside = manifest_of_onnx(load_onnx(folder / record.file), str(folder / record.file))
+        if inside != manifest.without_hashes():
+            raise BundleError(
+                f"{MANIFEST_FILE} disagrees with the metadata of {record.file!r}",
+                where=str(folder),
+                fix="The manifest was edited; export the bundle again.",
+            )

@@ -1,0 +1,139 @@
+"""Golden events: raw inputs with the float64 outputs a bundle must reproduce."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xec_deploy.bundle.manifest import Manifest
+from xec_deploy.errors import BundleError, CheckFailed
+
+__all__ = ["FP32_GATE", "GoldenEvents", "compare_with_golden", "worst_difference"]
+
+FP32_GATE = 0.001
+"""Largest allowed difference from float64, in detector resolutions."""
+SIGMA_FLOOR = 1e-5
+"""Allowed difference relative to the spread of an output without a detector resolution."""
+
+
+@dataclass(frozen=True)
+class GoldenEvents:
+    """Raw events and reference outputs.
+
+    Attributes
+    ----------
+    npho, time, dead
+        (n, 4760) float32 photons, float32 s, bool.
+    outputs
+        Output name -> (n, components) float64, physical units.
+    """
+
+    npho: NDArray[np.float32]
+    time: NDArray[np.float32]
+    dead: NDArray[np.bool_]
+    outputs: dict[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.npho)
+
+    def head(self, count: int) -> GoldenEvents:
+        """Return the first ``count`` events."""
+        return GoldenEvents(
+            self.npho[:count],
+            self.time[:count],
+            self.dead[:count],
+            {name: values[:count] for name, values in self.outputs.items()},
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a compressed ``.npz`` with fixed bytes for fixed content."""
+        np.savez_compressed(
+            path,
+            npho=self.npho,
+            time=self.time,
+            dead=np.packbits(self.dead, axis=1),
+            **{f"out_{name}": values for name, values in self.outputs.items()},
+        )
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> GoldenEvents:
+        """Read golden events.
+
+        Raises
+        ------
+        BundleError
+            If the file is missing or damaged.
+        """
+        try:
+            with np.load(Path(path), allow_pickle=False) as archive:
+                npho, time = archive["npho"], archive["time"]
+                dead = np.unpackbits(archive["dead"], axis=1, count=npho.shape[1]).astype(bool)
+                outputs = {
+                    name.removeprefix("out_"): archive[name]
+                    for name in archive.files
+                    if name.startswith("out_")
+                }
+        except (OSError, ValueError, KeyError) as error:
+            raise BundleError(f"golden events cannot be read ({error})", where=str(path)) from error
+        return cls(npho, time, dead, outputs)
+
+
+def worst_difference(
+    manifest: Manifest,
+    reference: Mapping[str, NDArray[np.float64]],
+    outputs: Mapping[str, NDArray[np.float32]],
+    spread: Mapping[str, NDArray[np.float64]] | None = None,
+) -> dict[str, float]:
+    """Return, per output, the largest absolute difference in detector resolutions.
+
+    Outputs without a detector resolution (class logits, predicted sigmas) are measured against
+    the larger of their spread over the events and their magnitude, scaled so that
+    :data:`FP32_GATE` stands for a relative difference of 1e-5.
+    """
+    worst = {}
+    for name in manifest.output_names:
+        expected = reference[name]
+        difference = np.abs(outputs[name].astype(np.float64) - expected)
+        task = manifest.tasks.get(name)
+        sigmas = [output.detector_sigma for output in task.outputs] if task else [None]
+        if None in sigmas:
+            scale = np.maximum((spread or reference)[name].std(axis=0), np.abs(expected).max())
+            unit = np.maximum(scale, 1e-30) * SIGMA_FLOOR / FP32_GATE
+        else:
+            unit = np.array(sigmas, dtype=np.float64)
+        relative = difference / unit
+        # NaN must fail a gate, and NaN > gate is False.
+        worst[name] = float(relative.max()) if np.isfinite(relative).all() else float("inf")
+    return worst
+
+
+def compare_with_golden(
+    manifest: Manifest,
+    golden: GoldenEvents,
+    outputs: Mapping[str, NDArray[np.float32]],
+    *,
+    where: str,
+    gate: float = FP32_GATE,
+) -> dict[str, float]:
+    """Check outputs for golden events against their reference.
+
+    Raises
+    ------
+    CheckFailed
+        If an output differs by more than ``gate`` detector resolutions.
+    """
+    worst = worst_difference(manifest, golden.outputs, outputs)
+    for name, value in worst.items():
+        if not value <= gate:
+            raise CheckFailed(
+                f"golden events are not reproduced: output {name!r} differs by {value:.3g} "
+                f"detector sigma, allowed is {gate:g}",
+                where=where,
+                fix="The graph and its golden events do not belong together; export again.",
+            )
+    return worst

@@ -1,0 +1,90 @@
+"""ONNX files: their metadata and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+from os import PathLike
+from pathlib import Path
+
+import onnx
+from pydantic import ValidationError
+
+from xec_deploy.bundle.manifest import METADATA_KEY, GraphRecord, Manifest
+from xec_deploy.errors import BundleError
+
+__all__ = ["canonical_hash", "file_hash", "graph_record", "load_onnx", "manifest_of_onnx"]
+
+
+def load_onnx(path: str | PathLike[str]) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Raises
+    ------
+    BundleError
+        If the file is missing or not ONNX.
+    """
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except OSError as error:
+        raise BundleError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    except Exception as error:
+        # protobuf raises its own DecodeError, which is not importable portably.
+        raise BundleError("not an ONNX file", where=str(path)) from error
+
+
+def manifest_of_onnx(model: onnx.ModelProto, where: str) -> Manifest:
+    """Return the manifest in an ONNX file's metadata.
+
+    Raises
+    ------
+    BundleError
+        If there is none or it is damaged.
+    """
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            try:
+                return Manifest.model_validate_json(entry.value)
+            except ValidationError as error:
+                raise BundleError(
+                    f"the manifest in the metadata is not valid ({error.errors()[0]['msg']})",
+                    where=where,
+                ) from error
+    raise BundleError(
+        "the ONNX file has no manifest in its metadata",
+        where=where,
+        fix="Without it neither normalisation nor units are known; export it with xec-deploy.",
+    )
+
+
+def canonical_hash(model: onnx.ModelProto) -> str:
+    """Return the SHA-256 of a graph without metadata and documentation.
+
+    Two files with the same nodes, weights and interface have the same hash, whoever wrote them.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.metadata_props[:]
+    copy.doc_string = copy.producer_name = copy.producer_version = ""
+    del copy.graph.metadata_props[:]
+    copy.graph.doc_string = ""
+    for node in copy.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()
+
+
+def file_hash(path: str | PathLike[str]) -> str:
+    """Return the SHA-256 of a file."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def graph_record(path: str | PathLike[str]) -> GraphRecord:
+    """Describe an ONNX file for the manifest of its bundle."""
+    model = load_onnx(path)
+    return GraphRecord(
+        file=Path(path).name,
+        opset=max(entry.version for entry in model.opset_import if not entry.domain),
+        sha256=file_hash(path),
+        canonical_sha256=canonical_hash(model),
+    )

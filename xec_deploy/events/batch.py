@@ -1,0 +1,46 @@
+"""The unit that flows from files to models: a batch of events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["EventBatch"]
+
+
+@dataclass(frozen=True)
+class EventBatch:
+    """Consecutive events of one file.
+
+    Attributes
+    ----------
+    entry_start
+        Entry number of the first event.
+    run, event
+        (n,) int64.
+    npho
+        (n, 4760) float32, raw photons, invalid values as in the file.
+    time
+        (n, 4760) float32, raw seconds.
+    dead
+        (n, 4760) bool: dead by the dead-channel source, or npho > 9e9 or not finite.
+    readable
+        (n,) bool; False where the event has not 4760 channels: its rows are NaN and all dead.
+    extra
+        The branches kept as they are, (n, ...) in native byte order.
+    """
+
+    entry_start: int
+    run: NDArray[np.int64]
+    event: NDArray[np.int64]
+    npho: NDArray[np.float32]
+    time: NDArray[np.float32]
+    dead: NDArray[np.bool_]
+    readable: NDArray[np.bool_]
+    extra: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.readable)

@@ -1,0 +1,214 @@
+"""Events of a ROOT file in batches of exactly the size asked for.
+
+Memory is that of one block a branch (`columns.BLOCK_BYTES`, or one basket where that is larger)
+and one batch, whatever the file's size.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xec_deploy.detector.constants import INVALID_ABOVE, N_SENSORS
+from xec_deploy.errors import InputError, UsageError
+from xec_deploy.events.batch import EventBatch
+from xec_deploy.events.branches import BranchNames, detect_branches
+from xec_deploy.events.dead import DeadChannels, dead_channels
+from xec_deploy.events.failures import place
+from xec_deploy.events.inputs import InputFile, parse_input
+from xec_deploy.events.sources import EventSources, EventStreams
+from xec_deploy.events.tree import OpenTree
+
+__all__ = ["EventFile", "open_events"]
+
+logger = logging.getLogger(__name__)
+
+
+def open_events(
+    input: InputFile | str | os.PathLike[str],  # noqa: A002 -- the user's word for it
+    *,
+    tree: str | None = None,
+    npho_branch: str | None = None,
+    time_branch: str | None = None,
+    keep: Sequence[str] = (),
+    dead: DeadChannels | None = None,
+) -> EventFile:
+    """Open a file of events.
+
+    Parameters
+    ----------
+    input
+        The file; a string may be ``file.root:tree`` or a URL.
+    tree
+        Tree or RNTuple to read where ``input`` does not say; None to find it.
+    npho_branch, time_branch
+        Branches of raw photons and times [s]; None to find them.
+    keep
+        More numeric branches to hand through, of fixed size (a vector must have one length).
+    dead
+        Source of dead channels; None for the branch ``dead`` where there is one.
+
+    Raises
+    ------
+    InputError
+        If the file, tree or a branch cannot be used; naming it and the remedy.
+    """
+    item = input if isinstance(input, InputFile) else parse_input(input)
+    with ExitStack() as undo:
+        opened = undo.enter_context(OpenTree(item.path, item.tree or tree))
+        file = EventFile(
+            opened,
+            run=item.run,
+            npho_branch=npho_branch,
+            time_branch=time_branch,
+            keep=keep,
+            dead=dead_channels(None) if dead is None else dead,
+        )
+        undo.pop_all()
+    return file
+
+
+class EventFile:
+    """An open file of events; a context manager.  Made by `open_events`.
+
+    Attributes
+    ----------
+    path, tree
+        The file and the tree (or RNTuple) in it.
+    num_entries
+        Number of events.
+    branches
+        The branches in use.
+    names
+        All branches of the tree.
+    codec
+        Compression of the npho (else the time) branch: LZ4, ZSTD, ZLIB, LZMA or none.
+    form
+        How npho is stored, e.g. ``TTree, float[4760]``.
+    """
+
+    def __init__(
+        self,
+        opened: OpenTree,
+        *,
+        run: int | None,
+        npho_branch: str | None,
+        time_branch: str | None,
+        keep: Sequence[str],
+        dead: DeadChannels,
+    ) -> None:
+        self._opened = opened
+        self._run = -1 if run is None else run
+        self._dead = dead
+        self.path, self.tree = opened.path, opened.name
+        self.num_entries, self.names = opened.num_entries, opened.names
+        self.branches: BranchNames = detect_branches(
+            self.path,
+            self.tree,
+            self.names,
+            npho=npho_branch,
+            time=time_branch,
+            dead=dead.branch_in(self.names, place(self.path, self.tree)),
+        )
+        self._sources = EventSources.find(opened, self.branches, keep)
+        # LZ4 leaves incompressible baskets as they are, so one branch may not show the codec
+        codecs = (opened.codec(source) for source in (self._sources.npho, self._sources.time))
+        self.codec = next((codec for codec in codecs if codec != "none"), "none")
+        self.form = f"{opened.kind}, {self._sources.npho.typename}"
+        logger.info("%s: %d events, %s, %s", self.path, self.num_entries, self.form, self.codec)
+        if self.codec == "LZMA":
+            logger.info("%s: LZMA decompresses some 30 times slower than LZ4 or ZSTD", self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._opened.close()
+
+    def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[EventBatch]:
+        """Iterate over entries ``start`` to ``stop`` in batches of ``size``, the last shorter.
+
+        The events are the same for every size.
+
+        Raises
+        ------
+        UsageError
+            If ``size`` or the entry range makes no sense.
+        InputError
+            If the file cannot be read there, or the dead-channel source does not know a run.
+        """
+        last = self.num_entries if stop is None else stop
+        if size < 1 or not 0 <= start <= last <= self.num_entries:
+            raise UsageError(
+                f"cannot read entries {start} to {last} in batches of {size}",
+                where=place(self.path, self.tree),
+                fix=f"The tree has {self.num_entries} entries; a batch has at least one.",
+            )
+        return self._iterate(size, start, last)
+
+    def _iterate(self, size: int, start: int, stop: int) -> Iterator[EventBatch]:
+        if start == stop:
+            return
+        streams = self._sources.streams(start)
+        for first in range(start, stop, size):
+            yield self._next_batch(streams, first, min(size, stop - first))
+
+    def _next_batch(self, streams: EventStreams, first: int, count: int) -> EventBatch:
+        npho = np.empty((count, N_SENSORS), np.float32)
+        time = np.empty((count, N_SENSORS), np.float32)
+        flags = np.zeros((count, N_SENSORS), bool)
+        readable = streams.npho.fill(npho) & streams.time.fill(time)
+        if streams.dead is not None:
+            readable &= streams.dead.fill(flags)
+        run = np.full(count, self._run, np.int64)
+        event = np.arange(first, first + count, dtype=np.int64)
+        for stream, numbers in ((streams.run, run), (streams.event, event)):
+            if stream is not None:
+                stream.fill(numbers)
+        dead = self._dead.mask_for(run) | flags
+        # comparisons with NaN are False: NaN counts as invalid
+        dead |= ~((npho <= INVALID_ABOVE) & (npho > -np.inf))
+        unreadable = ~readable
+        if unreadable.any():
+            npho[unreadable] = np.nan
+            time[unreadable] = np.nan
+            dead[unreadable] = True
+        return EventBatch(
+            entry_start=first,
+            run=run,
+            event=event,
+            npho=npho,
+            time=time,
+            dead=dead,
+            readable=readable,
+            extra={name: self._fill_kept(name, streams, first, count) for name in streams.kept},
+        )
+
+    def _fill_kept(self, name: str, streams: EventStreams, first: int, count: int) -> NDArray[Any]:
+        kept = self._sources.kept[name]
+        values = np.empty((count, *kept.shape), kept.source.dtype)
+        ok = streams.kept[name].fill(values)
+        if not ok.all():
+            bad = first + int(np.argmin(ok))
+            raise InputError(
+                f"an event has not {kept.shape[0]} values as the first one",
+                where=place(self.path, self.tree, name, (bad, bad + 1)),
+                fix="Only branches of fixed size can be kept; leave it out of --keep.",
+            )
+        return values

@@ -1,0 +1,97 @@
+"""From a torch module to a clean ONNX file."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import onnx
+import torch
+from torch import nn
+
+from xec_deploy.bundle.manifest import INPUTS, METADATA_KEY, Manifest
+from xec_deploy.detector.constants import N_SENSORS
+
+__all__ = ["IR_VERSION", "OPSET", "export_onnx"]
+
+OPSET: Final = 20
+IR_VERSION: Final = 10
+EXAMPLE_BATCH: Final = 2
+"""An example batch of 1 would be frozen into the graph without a word."""
+
+
+def export_onnx(module: nn.Module, outputs: Sequence[str], manifest: Manifest, path: Path) -> None:
+    """Export a raw-in module with a symbolic batch and write it with the manifest inside.
+
+    Parameters
+    ----------
+    module
+        Takes npho, time, dead (batch, 4760); in eval mode, float32.
+    outputs
+        Names of what it returns, in order.
+    manifest
+        Stored, less the hashes, in the metadata.
+    path
+        The ONNX file to write.
+    """
+    example = (
+        torch.zeros(EXAMPLE_BATCH, N_SENSORS),
+        torch.zeros(EXAMPLE_BATCH, N_SENSORS),
+        torch.zeros(EXAMPLE_BATCH, N_SENSORS, dtype=torch.bool),
+    )
+    batch = torch.export.Dim("batch", min=1)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    # The fused transformer kernel of eval mode has no ONNX counterpart.
+    torch.backends.mha.set_fastpath_enabled(False)
+    exporter_log = logging.getLogger("torch.onnx")
+    level = exporter_log.level
+    exporter_log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            # Deprecations inside torch's exporter are not the user's concern.
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                example,
+                input_names=list(INPUTS),
+                output_names=list(outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=[{0: batch}] * len(INPUTS),
+                optimize=True,
+                verbose=False,
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        exporter_log.setLevel(level)
+    assert program is not None  # noqa: S101 - None only without the dynamo exporter
+    model = _clean(program.model_proto, manifest)
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _clean(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+    """Keep what defines the numbers: no source paths, no exporter's notes, pinned versions."""
+    del model.metadata_props[:]
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "xec-deploy", ""
+    model.doc_string = ""
+    del model.functions[:]
+    graph = model.graph
+    graph.name, graph.doc_string = manifest.name, ""
+    del graph.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in [*graph.value_info, *graph.input, *graph.output]:
+        value.doc_string = ""
+        del value.metadata_props[:]
+    for tensor in graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, manifest.without_hashes().model_dump_json()
+    return model

@@ -1,0 +1,245 @@
+"""Training of the multi-task regressor with Lightning."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from xec_deploy import __version__
+from xec_deploy.detector.layout import get_layout
+from xec_deploy.normalisation import normalise_arrays
+from xec_train.checkpoint import save_regressor
+from xec_train.config import RegressorConfig, TaskConfig
+from xec_train.data import EventStream, RawBatch
+from xec_train.models import ModelConfig, TaskName, XECMultiHeadModel
+from xec_train.targets import TargetScale, fold_scales, measure_scales
+
+__all__ = ["BEST_CHECKPOINT", "LAST_CHECKPOINT", "RegressorModule", "train_regressor"]
+
+BEST_CHECKPOINT = "checkpoint_best.pth"
+LAST_CHECKPOINT = "checkpoint_last.pth"
+
+
+class RegressorModule(lightning.LightningModule):
+    """Model, loss, optimiser and averaged weights of one training."""
+
+    def __init__(
+        self, config: RegressorConfig, scales: dict[TaskName, TargetScale], total_steps: int
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.scales = scales
+        self.total_steps = total_steps
+        model_config = ModelConfig(
+            **config.model.model_dump(exclude={"active_tasks", "heads"}),
+            active_tasks=config.active_tasks,
+            heads=config.active_tasks,
+        )
+        self.model = XECMultiHeadModel(
+            model_config, get_layout(config.layout), config.normalization.sentinel_time
+        )
+        self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
+        self._residuals: dict[TaskName, list[Tensor]] = {}
+
+    def predict(self, model: torch.nn.Module, batch: RawBatch) -> dict[TaskName, Tensor]:
+        """Return physical predictions of ``model`` for raw events."""
+        x = torch.stack(
+            normalise_arrays(batch.npho, batch.time, batch.dead, self.config.normalization, torch),
+            dim=-1,
+        )
+        return {
+            task: self.scales[task].mean.to(out) + self.scales[task].spread.to(out) * out
+            for task, out in model(x).items()
+        }
+
+    def training_step(self, batch: RawBatch, batch_index: int) -> Tensor:  # noqa: ARG002
+        """Return the weighted loss of a batch with randomly dropped channels."""
+        rate = self.config.training.channel_dropout_rate * torch.rand(
+            len(batch.dead), 1, device=self.device
+        )
+        dropped = torch.rand(batch.dead.shape, device=self.device) < rate
+        batch = RawBatch(batch.npho, batch.time, batch.dead | dropped, batch.targets)
+        prediction = self.predict(self.model, batch)
+        losses = {
+            task: _loss(prediction[task], target, self.scales[task], self.config.tasks[task])
+            for task, target in batch.targets.items()
+        }
+        total = torch.stack(
+            [self.config.tasks[task].weight * loss for task, loss in losses.items()]
+        ).sum()
+        self.log_dict({f"train_{task}": loss for task, loss in losses.items()}, batch_size=1)
+        self.log("train_loss", total, prog_bar=True, batch_size=1)
+        return total
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Update the averaged weights."""
+        # A plain EMA remembers the random start for 1 / (1 - decay) steps; warm it up.
+        step = self.global_step
+        decay = min(self.config.training.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(value, 1.0 - decay)
+
+    def validation_step(self, batch: RawBatch, batch_index: int) -> None:  # noqa: ARG002
+        """Collect residuals of the averaged model."""
+        prediction = self.predict(self.average, batch)
+        for task, target in batch.targets.items():
+            self._residuals.setdefault(task, []).append((prediction[task] - target).cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the loss and, per component, half the smallest interval holding 68 % (res)."""
+        total = 0.0
+        for task, parts in self._residuals.items():
+            residual = torch.cat(parts)
+            config = self.config.tasks[task]
+            zero = torch.zeros_like(residual)
+            total += config.weight * float(_loss(residual, zero, self.scales[task], config))
+            for component, values in enumerate(residual.numpy().T):
+                low, high = np.quantile(values, [0.16, 0.84])
+                self.log(f"val_{task}_{component}_res", float(high - low) / 2)
+        self.log("val_loss", total, prog_bar=True)
+        self._residuals.clear()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW without decay on biases and norms; cosine schedule after a warm-up."""
+        options = self.config.training
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": options.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=options.lr,
+        )
+        warmup = max(1, round(options.warmup_fraction * self.total_steps))
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            if options.lr_scheduler == "none":
+                return 1.0
+            progress = (step - warmup) / max(1, self.total_steps - warmup)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress))) + 1e-3
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def transfer_batch_to_device(
+        self,
+        batch: RawBatch,
+        device: torch.device,
+        dataloader_idx: int,  # noqa: ARG002
+    ) -> RawBatch:
+        """Move a raw batch; Lightning cannot look into the dataclass."""
+        return batch.to(device)
+
+    def save(self, path: Path, **training: Any) -> None:
+        """Write a checkpoint whose heads emit physical units."""
+        model = XECMultiHeadModel(
+            self.model.config, self.model.backbone.layout, self.config.normalization.sentinel_time
+        )
+        model.load_state_dict(
+            {**self.model.state_dict(), **fold_scales(self.model.heads, self.scales)}
+        )
+        save_regressor(
+            path,
+            model,
+            normalisation=self.config.normalization,
+            ema_state={**self.average.state_dict(), **fold_scales(self.average.heads, self.scales)},
+            training={"version": __version__, "step": self.global_step, **training},
+        )
+
+
+class _SaveBest(Callback):
+    """Write the last checkpoint after each validation, and the best by validation loss."""
+
+    def __init__(self, directory: Path, recipe: dict[str, Any]) -> None:
+        self.directory = directory
+        self.recipe = recipe
+        self.best = math.inf
+
+    def on_validation_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Write the checkpoints."""
+        assert isinstance(pl_module, RegressorModule)  # noqa: S101 - this callback is its own
+        if trainer.sanity_checking:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        loss = metrics["val_loss"]
+        details = {"epoch": trainer.current_epoch, "metrics": metrics, "recipe": self.recipe}
+        pl_module.save(self.directory / LAST_CHECKPOINT, **details)
+        if loss < self.best:
+            self.best = loss
+            pl_module.save(self.directory / BEST_CHECKPOINT, **details)
+
+
+def train_regressor(config: RegressorConfig) -> Path:
+    """Train a regressor; return the path of the best checkpoint.
+
+    Writes ``checkpoint_best.pth``, ``checkpoint_last.pth`` and ``metrics.csv`` to
+    ``checkpoint.save_dir``.
+    """
+    lightning.seed_everything(config.training.seed, verbose=False)
+    directory = Path(config.checkpoint.save_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    tasks = config.active_tasks
+    training = EventStream(
+        config.data.train_path, config.data, tasks, shuffle=True, seed=config.training.seed
+    )
+    validation = EventStream(
+        config.data.val_path, config.data, tasks, shuffle=False, max_events=config.data.val_events
+    )
+    scales = measure_scales(training, config.tasks)
+    training.epoch = 0
+    total_steps = config.training.epochs * len(training)
+    module = RegressorModule(config, scales, total_steps)
+    recipe = config.model_dump(mode="json")
+    trainer = lightning.Trainer(
+        accelerator=config.training.accelerator,
+        devices=1,
+        precision=config.training.precision,
+        max_epochs=config.training.epochs,
+        gradient_clip_val=config.training.grad_clip,
+        val_check_interval=min(config.training.val_every_steps, len(training)),
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        logger=CSVLogger(directory, name="", version=""),
+        callbacks=[_SaveBest(directory, recipe)],
+    )
+    trainer.fit(
+        module,
+        DataLoader(training, batch_size=None),
+        DataLoader(validation, batch_size=None),
+    )
+    return directory / BEST_CHECKPOINT
+
+
+def _loss(prediction: Tensor, target: Tensor, scale: TargetScale, config: TaskConfig) -> Tensor:
+    error = (prediction - target) / scale.loss.to(prediction)
+    zero = torch.zeros_like(error)
+    match config.loss_fn:
+        case "l1":
+            return functional.l1_loss(error, zero)
+        case "mse":
+            return functional.mse_loss(error, zero)
+        case "smooth_l1":
+            return functional.smooth_l1_loss(error, zero, beta=config.loss_beta)
