@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,13 +53,13 @@ class GoldenEvents:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a compressed ``.npz`` with fixed bytes for fixed content."""
-        np.savez_compressed(
-            path,
-            npho=self.npho,
-            time=self.time,
-            dead=np.packbits(self.dead, axis=1),
+        arrays: dict[str, Any] = {
+            "npho": self.npho,
+            "time": self.time,
+            "dead": np.packbits(self.dead, axis=1),
             **{f"out_{name}": values for name, values in self.outputs.items()},
-        )
+        }
+        np.savez_compressed(path, **arrays)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> GoldenEvents:

@@ -125,9 +125,11 @@ def _golden_events(module: DeployedRegressor, manifest: Manifest) -> GoldenEvent
     """Simulate golden events, adversarial ones among them, and compute them in float64."""
     config = SimulationConfig(seed=GOLDEN_SEED, dead_fraction_max=0.08)
     events = next(iter(simulate(config, BLOCK_EVENTS, threads=1)))
-    npho, time, dead = (
-        np.array(events[name][:GOLDEN_EVENTS]) for name in ("npho", "relative_time", "dead")
+    npho, time = (
+        np.array(events[name][:GOLDEN_EVENTS], dtype=np.float32)
+        for name in ("npho", "relative_time")
     )
+    dead = np.array(events["dead"][:GOLDEN_EVENTS], dtype=bool)
     random = np.random.default_rng(GOLDEN_SEED)
     dead[0] = False
     dead[1, :64] = True  # four neighbouring boards

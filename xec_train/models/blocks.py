@@ -80,7 +80,8 @@ class GRN(nn.Module):
         """
         weight = linear.weight.T * self.scale(x).transpose(1, 2)
         bias = linear.bias + linear.weight @ self.beta
-        return torch.baddbmm(bias, x, weight)
+        result: Tensor = torch.baddbmm(bias, x, weight)
+        return result
 
 
 class ConvNeXtV2Block(nn.Module):
@@ -100,7 +101,8 @@ class ConvNeXtV2Block(nn.Module):
         """Transform (batch, channels, height, width)."""
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1).flatten(1, 2))
         y = self.grn.then(self.pwconv2, self.act(self.pwconv1(y)))
-        return x + self.drop_path(y.transpose(1, 2).reshape(x.shape))
+        branch: Tensor = self.drop_path(y.transpose(1, 2).reshape(x.shape))
+        return x + branch
 
 
 class HexConv(nn.Module):

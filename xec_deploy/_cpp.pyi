@@ -1,0 +1,39 @@
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+class Geometry:
+    def __init__(
+        self,
+        position: NDArray[np.float64],
+        normal: NDArray[np.float64],
+        face: NDArray[np.int8],
+    ) -> None: ...
+
+class Normalisation:
+    def __init__(
+        self,
+        *,
+        npho_scheme: str,
+        npho_scale: float,
+        npho_scale2: float,
+        time_scale: float,
+        time_shift: float,
+        sentinel_npho: float,
+        sentinel_time: float,
+        npho_threshold: float,
+    ) -> None: ...
+
+def solid_angle(
+    geometry: Geometry, points: NDArray[np.float64], threads: int
+) -> NDArray[np.float64]: ...
+def normalise(
+    normalisation: Normalisation,
+    npho: NDArray[np.floating],
+    time: NDArray[np.floating],
+    dead: NDArray[np.bool_] | None,
+    threads: int,
+) -> NDArray[np.float32]: ...
+def uvw_to_xyz(uvw: NDArray[np.float64]) -> NDArray[np.float64]: ...
+def xyz_to_uvw(xyz: NDArray[np.float64]) -> NDArray[np.float64]: ...

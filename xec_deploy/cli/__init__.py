@@ -1,0 +1,1 @@
+"""The command lines; each command in a module of its own."""

@@ -1,0 +1,112 @@
+"""``xec-deploy infer``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from xec_deploy.backends import AUTO, BACKENDS
+from xec_deploy.cli.progress import progress_of
+from xec_deploy.errors import ExitCode
+from xec_deploy.inference import InferenceSummary
+from xec_deploy.inference import infer as run_inference
+
+__all__ = ["infer", "print_summary"]
+
+
+@click.command(epilog="Example: xec-deploy infer compact.xec 'data/run*.root' -o results/")
+@click.argument("bundle")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT..")
+@click.option("-o", "--output", required=True, help="A .root file, or a folder.")
+@click.option("--backend", default=AUTO, help=f"Engine: {AUTO}, {', '.join(BACKENDS)}.")
+@click.option("--device", default="cpu", show_default=True, help="Where the engine runs.")
+@click.option("--precision", default="fp32", show_default=True, help="Graph of the bundle to run.")
+@click.option("--batch", default=16, show_default=True, help="Events run at once.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; all granted cores if absent.")
+@click.option(
+    "--dead",
+    help="Dead channels: a file of ids, a list of '<run> <file>', a template with {run}, "
+    "'branch[:NAME]' or 'none'. If absent, the branch 'dead' where the file has one. Channels "
+    "with invalid values always count as dead.",
+)
+@click.option("--npho-branch", help="Branch of raw photons; detected if absent.")
+@click.option("--time-branch", help="Branch of times [s]; detected if absent.")
+@click.option("--tree", help="Tree or RNTuple; detected if absent.")
+@click.option(
+    "--keep", multiple=True, metavar="BRANCH", help="Branch to pass through (repeatable)."
+)
+@click.option("--single", is_flag=True, help="Join the results of all inputs in one file.")
+@click.option("--force", is_flag=True, help="Replace existing results.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def infer(
+    bundle: str,
+    inputs: tuple[str, ...],
+    output: str,
+    backend: str,
+    device: str,
+    precision: str,
+    batch: int,
+    threads: int | None,
+    dead: str | None,
+    npho_branch: str | None,
+    time_branch: str | None,
+    tree: str | None,
+    keep: tuple[str, ...],
+    single: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Run BUNDLE over files of raw events and write physics numbers.
+
+    INPUT is a file, a glob, a URL, file.root:tree, or @list with lines '<run> <path>'. Results
+    are one ROOT file per input: TTree 'xec' with as many entries in the same order. A bad file
+    is reported and skipped, the others finish (exit code 3).
+    """
+    with progress_of("infer") as progress:
+        summary = run_inference(
+            bundle,
+            inputs,
+            output,
+            backend=backend,
+            device=device,
+            precision=precision,
+            batch=batch,
+            threads=threads,
+            tree=tree,
+            npho_branch=npho_branch,
+            time_branch=time_branch,
+            dead=dead,
+            keep=keep,
+            single=single,
+            force=force,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(summary.to_dict(), indent=2))
+    else:
+        print_summary(summary)
+    failed = len(summary.of("failed"))
+    if failed == len(summary.files):
+        return ExitCode.UNUSABLE
+    return ExitCode.PARTIAL if failed else ExitCode.DONE
+
+
+def print_summary(summary: InferenceSummary) -> None:
+    """Print one row per input file."""
+    table = Table("input", "entries", "events/s", "status", "result", box=None, pad_edge=False)
+    for file in summary.files:
+        rate = f"{file.entries / file.seconds:.0f}" if file.seconds and file.entries else ""
+        marks = ", ".join(
+            f"{count} {name.lower().replace('_', ' ')}"
+            for name, count in file.status_counts.items()
+        )
+        result = {"done": file.output, "skipped": f"{file.output} (kept)"}.get(
+            file.outcome, "[red]failed[/]"
+        )
+        entries = str(file.entries) if file.outcome != "failed" else ""
+        table.add_row(Path(file.input).name, entries, rate, marks or "", result)
+    Console(soft_wrap=True).print(table)

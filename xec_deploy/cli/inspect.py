@@ -1,0 +1,139 @@
+"""``xec-deploy inspect``."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+import uproot
+
+from xec_deploy.bundle import Bundle, Manifest, Output, open_bundle
+from xec_deploy.bundle.onnx_file import load_onnx
+from xec_deploy.errors import InputError
+from xec_deploy.events import open_events
+from xec_deploy.inference.provenance import read_provenance
+
+__all__ = ["inspect"]
+
+Facts = dict[str, Any]
+
+LINE_WIDTH = 80
+LONG_ENTRY = 40
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+@click.command(epilog="Example: xec-deploy inspect compact.xec")
+@click.argument("path", metavar="B.xec|M.onnx|F.root")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(path: str, as_json: bool) -> None:
+    """Show what a bundle, an ONNX file or a ROOT file is."""
+    file = Path(path.partition(".root:")[0] + ".root") if ".root:" in path else Path(path)
+    if not file.exists():
+        raise InputError("no such file", where=path, fix="Check the path.")
+    facts = _root_facts(path, file) if file.suffix == ".root" else _model_facts(open_bundle(file))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        _print(facts)
+
+
+def _model_facts(bundle: Bundle) -> Facts:
+    manifest = bundle.manifest
+    model = load_onnx(bundle.graph())
+    operators = Counter(node.op_type for node in model.graph.node)
+    size = sum(f.stat().st_size for f in bundle.path.rglob("*")) if bundle.path.is_dir() else None
+    return {
+        "bundle": str(bundle.path),
+        "name": manifest.name,
+        "producer": manifest.producer,
+        "layout": manifest.layout,
+        "bytes": size,
+        "inputs": {
+            i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim]
+            for i in model.graph.input
+        },
+        "outputs": {
+            name: ", ".join(f"{o.name} [{o.unit or '1'}]" for o in outputs)
+            for name, outputs in _outputs(manifest).items()
+        },
+        "normalisation": manifest.normalisation.model_dump(),
+        "dead channels": manifest.dead_channels.model_dump(),
+        "graphs": {
+            name: f"{record.file}, opset {record.opset}, {record.canonical_sha256[:16]}"
+            for name, record in manifest.graphs.items()
+        },
+        "operators": dict(operators.most_common()),
+        "checkpoint": {k: v for k, v in manifest.checkpoint.items() if k != "model"},
+        "model": manifest.checkpoint.get("model", {}),
+        "training": {k: v for k, v in manifest.training.items() if k != "recipe"},
+    }
+
+
+def _outputs(manifest: Manifest) -> dict[str, tuple[Output, ...]]:
+    return {
+        name: manifest.tasks[name.removesuffix("_sigma")].outputs for name in manifest.output_names
+    }
+
+
+def _root_facts(argument: str, file: Path) -> Facts:
+    provenance = read_provenance(file)
+    if provenance is not None and ("input" in provenance or "inputs" in provenance):
+        with uproot.open(file) as opened:
+            tree = opened["xec"]
+            branches = {branch.name: branch.title for branch in tree.branches}
+            return {
+                "results": str(file),
+                "entries": tree.num_entries,
+                "branches": branches,
+                "provenance": provenance,
+            }
+    with open_events(argument) as events:
+        facts: Facts = {
+            "events": events.path,
+            "tree": events.tree,
+            "entries": events.num_entries,
+            "form": events.form,
+            "codec": events.codec,
+            "used branches": {
+                "npho": events.branches.npho,
+                "time": events.branches.time,
+                "run": events.branches.run or "(none)",
+                "event": events.branches.event or "(none)",
+                "dead": events.branches.dead or "(none)",
+            },
+            "all branches": ", ".join(sorted(events.names)),
+        }
+        first = next(events.batches(1), None)
+        if first is not None:
+            facts["first event"] = {
+                "run": int(first.run[0]),
+                "event": int(first.event[0]),
+                "dead or invalid channels": int(first.dead[0].sum()),
+            }
+    if provenance is not None:
+        facts["provenance"] = provenance
+    return facts
+
+
+def _print(facts: Facts) -> None:
+    """Print facts as aligned lines; groups of short values share a line."""
+    width = max(len(name) for name in facts) + 2
+    for name, value in facts.items():
+        lines = _lines(value) if isinstance(value, dict) else [str(value)]
+        for index, line in enumerate(lines or ["(none)"]):
+            click.echo(f"{name if index == 0 else '':{width}s}{line}")
+
+
+def _lines(values: Facts) -> list[str]:
+    entries = [
+        f"{key} {json.dumps(value) if isinstance(value, dict | list) else value}"
+        for key, value in values.items()
+    ]
+    if any(len(entry) > LONG_ENTRY for entry in entries):
+        return entries
+    joined = ", ".join(entry.replace(" ", NO_BREAK) for entry in entries)
+    return [line.replace(NO_BREAK, " ") for line in textwrap.wrap(joined, LINE_WIDTH)]

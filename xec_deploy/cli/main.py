@@ -1,0 +1,41 @@
+"""The ``xec-deploy`` command line."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import click
+
+from xec_deploy import __version__
+from xec_deploy.cli.app import LazyGroup, run
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "doctor": ("xec_deploy.cli.doctor:doctor", "What is here, what works, what is missing."),
+    "demo": ("xec_deploy.cli.demo:demo", "Simulated events to results, plots and a page."),
+    "export": ("xec_deploy.cli.export:export", "Checkpoint to verified bundle."),
+    "inspect": ("xec_deploy.cli.inspect:inspect", "Show a bundle, ONNX or ROOT file."),
+    "infer": ("xec_deploy.cli.infer:infer", "Files of raw events to physics numbers."),
+    "report": ("xec_deploy.cli.report:report", "Plots and a page from results."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__)
+def cli() -> None:
+    """Deploy networks of the MEG II liquid-xenon detector.
+
+    Example: xec-deploy infer compact.xec run430000.root -o results.root
+
+    Every command has --help; --debug shows the traceback of an error.
+    """
+
+
+def main() -> NoReturn:
+    """Run ``xec-deploy``."""
+    run(cli, "xec-deploy")
