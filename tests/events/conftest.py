@@ -1,32 +1,9 @@
 """Real files, ROOT itself, and helpers to make files the way users have them."""
 
-import warnings
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from xec_deploy.events import EventWriter, open_events
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def reference_root():
-    folder = REPOSITORY.parent / "shared" / "reference" / "root"
-    if not folder.is_dir():
-        pytest.skip(f"the reference data is not at {folder}")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def root_module():
-    with warnings.catch_warnings():
-        # the wheel of ROOT announces its alpha stage
-        warnings.filterwarnings(
-            "ignore", message=r"\s*This distribution of ROOT", category=UserWarning
-        )
-        return pytest.importorskip("ROOT", exc_type=ImportError)
 
 
 @pytest.fixture(scope="session")
