@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
 from xec_deploy.detector.layout import LayoutName, get_layout
-from xec_deploy.errors import BundleError
+from xec_deploy.errors import BundleError, nearest
 from xec_deploy.normalisation import Normalisation
 from xec_train.models import TASK_DIMENSIONS, ModelConfig, TaskName, XECMultiHeadModel
 
@@ -88,7 +90,7 @@ def load_regressor(
     where = str(path)
     content = _open(path)
     config = content.get("config")
-    if not isinstance(config, Mapping) or "model_state_dict" not in content:
+    if not isinstance(config, Mapping) or not isinstance(content.get("model_state_dict"), Mapping):
         raise BundleError(
             "not a regressor checkpoint: no 'model_state_dict' or no 'config'",
             where=where,
@@ -99,10 +101,16 @@ def load_regressor(
         raise BundleError(
             f"the checkpoint was trained with layout {stated!r}, not {layout!r}", where=where
         )
+    if stated not in (None, *get_args(LayoutName)):
+        raise BundleError(
+            f"config key 'layout': unknown layout {stated!r}",
+            where=where,
+            fix=nearest(str(stated), get_args(LayoutName)),
+        )
     chosen: LayoutName = stated or layout or "research"
     weights, state = _weights(content, ema)
     model_config, normalisation = _configs(config, state, where)
-    model = XECMultiHeadModel(model_config, get_layout(chosen), normalisation.sentinel_time)
+    model = XECMultiHeadModel(model_config, get_layout(chosen), normalisation)
     _load_strictly(model, state, where)
     return RegressorCheckpoint(
         model=model.eval(),
@@ -150,17 +158,26 @@ def save_regressor(
 def _open(path: str | PathLike[str]) -> dict[str, Any]:
     where = str(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A bare pickle is refused below, in words of our own.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise BundleError("no such file", where=where) from error
     except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL (\S+)", str(error))
+        if name is None:
+            raise BundleError("not a checkpoint written by torch.save", where=where) from error
         raise BundleError(
-            "refused: the file contains objects that would execute code when opened",
+            f"refused: opening the file would execute code ({name[1]})",
             where=where,
             fix="Save only tensors, numbers, strings, lists and dictionaries.",
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise BundleError(f"not a readable checkpoint ({error})", where=where) from error
+    except OSError as error:
+        raise BundleError(f"cannot read the file ({error.strerror})", where=where) from error
+    # What torch raises for a file that is no checkpoint depends on its first bytes.
+    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BundleError("not a checkpoint written by torch.save", where=where) from error
     if not isinstance(content, dict):
         raise BundleError("not a checkpoint: the file holds no dictionary", where=where)
     return content

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from rich.console import Console
 
 from xec_deploy import __version__
 from xec_deploy.cli.app import LazyGroup, run
@@ -130,7 +129,7 @@ def regressor(
     if threads:
         torch.set_num_threads(threads)
     best = train_regressor(loaded)
-    Console(highlight=False, soft_wrap=True).print(f"best checkpoint: {best}")
+    click.echo(f"best checkpoint: {best}")
 
 
 def _simulation_config(path: str | None, overrides: tuple[str, ...]) -> SimulationConfig:

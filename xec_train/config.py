@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from xec_deploy.normalisation import Normalisation
 from xec_train.models import TASK_DIMENSIONS, ModelConfig, TaskName
@@ -85,6 +85,28 @@ class RegressorConfig(Section):
     tasks: dict[TaskName, TaskConfig]
     training: TrainingConfig = TrainingConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Self:
+        if not self.active_tasks:
+            raise ValueError("no task is enabled: tasks needs at least one, such as energy")
+        if self.model.nll_tasks:
+            raise ValueError("model.nll_tasks: training with variances is not available")
+        for task in self.active_tasks:
+            scale = self.tasks[task].loss_scale
+            if scale is not None and len(scale) not in (1, TASK_DIMENSIONS[task]):
+                raise ValueError(
+                    f"tasks.{task}.loss_scale has {len(scale)} values, "
+                    f"expected 1 or {TASK_DIMENSIONS[task]}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_are_stated_once(self) -> Self:
+        derived = self.model.model_fields_set & {"active_tasks", "heads"}
+        if derived:
+            raise ValueError(f"model.{min(derived)} follows from the section tasks; leave it out")
+        return self
 
     @property
     def active_tasks(self) -> tuple[TaskName, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from xec_deploy.detector.constants import INVALID_ABOVE
 from xec_deploy.errors import InputError
 from xec_deploy.events import (
     EventBatch,
@@ -23,12 +24,12 @@ from xec_deploy.events import (
     open_events,
 )
 from xec_train.config import DataConfig
-from xec_train.models import TaskName
+from xec_train.models import TASK_DIMENSIONS, TaskName
 
 __all__ = ["EventStream", "RawBatch"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RawBatch:
     """Raw inputs (batch, 4760) and targets {task: (batch, components)} in physical units."""
 
@@ -37,20 +38,41 @@ class RawBatch:
     dead: Tensor
     targets: dict[TaskName, Tensor]
 
+    def __len__(self) -> int:
+        return len(self.npho)
+
     def to(self, device: torch.device) -> RawBatch:
         """Move to a device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def take(self, rows: slice | Tensor) -> RawBatch:
+        """Return some of the events."""
+        return self._map(lambda tensor: tensor[rows])
+
+    def join(self, other: RawBatch) -> RawBatch:
+        """Return these events followed by others."""
+        if not len(self):
+            return other
         return RawBatch(
-            self.npho.to(device, non_blocking=True),
-            self.time.to(device, non_blocking=True),
-            self.dead.to(device, non_blocking=True),
-            {task: target.to(device, non_blocking=True) for task, target in self.targets.items()},
+            torch.cat([self.npho, other.npho]),
+            torch.cat([self.time, other.time]),
+            torch.cat([self.dead, other.dead]),
+            {task: torch.cat([mine, other.targets[task]]) for task, mine in self.targets.items()},
+        )
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> RawBatch:
+        return RawBatch(
+            function(self.npho),
+            function(self.time),
+            function(self.dead),
+            {task: function(target) for task, target in self.targets.items()},
         )
 
 
 class EventStream(IterableDataset[RawBatch]):
     """Batches of events from ROOT files, shuffled by file and within chunks if asked.
 
-    Memory is bounded by one chunk whatever the files.  Events whose arrays could not be read or
+    Memory is bounded by a few chunks whatever the files.  Events whose arrays could not be read or
     whose targets are not finite are left out.
     """
 
@@ -73,7 +95,8 @@ class EventStream(IterableDataset[RawBatch]):
         self.epoch = 0
         self.num_events = 0
         for item in self.inputs:
-            with self._open(item) as events:
+            events, _ = self._open(item)
+            with events:
                 self.num_events += events.num_entries
         self.num_events = min(self.num_events, max_events or self.num_events)
         if self.num_events == 0:
@@ -86,66 +109,84 @@ class EventStream(IterableDataset[RawBatch]):
         random = np.random.default_rng([self.seed, self.epoch])
         self.epoch += 1
         order = random.permutation(len(self.inputs)) if self.shuffle else range(len(self.inputs))
-        left = self.num_events
+        size, left = self.config.batch_size, self.num_events
+        waiting: RawBatch | None = None
         for index in order:
-            with self._open(self.inputs[int(index)]) as events:
-                for chunk in events.batches(self.config.chunksize):
-                    raw = self._tensors(chunk, events.path, left)
-                    left -= len(chunk)
-                    rows = random.permutation(len(raw.npho)) if self.shuffle else None
-                    yield from _split(raw, rows, self.config.batch_size)
-                    if left <= 0:
-                        return
+            for chunk in self._chunks(self.inputs[int(index)]):
+                raw = chunk.take(slice(left))
+                left -= len(raw)
+                if self.shuffle:
+                    raw = raw.take(torch.from_numpy(random.permutation(len(raw))))
+                # Batches are full across chunks and files: only the last one may be shorter.
+                waiting = raw if waiting is None else waiting.join(raw)
+                full = len(waiting) - len(waiting) % size
+                for start in range(0, full, size):
+                    yield waiting.take(slice(start, start + size))
+                # A copy: a view would keep the whole chunk in memory.
+                waiting = waiting.take(torch.arange(full, len(waiting)))
+                if left == 0:
+                    break
+            if left == 0:
+                break
+        if waiting is not None and len(waiting):
+            yield waiting
 
-    def _open(self, item: InputFile) -> EventFile:
-        config = self.config
-        branches = (config.npho_branch, config.time_branch)
-        with open_events(item, npho_branch=branches[0], time_branch=branches[1]) as events:
-            truth = find_truth(events.names)
-        missing = [task for task in self.tasks if task not in truth]
+    def _open(self, item: InputFile) -> tuple[EventFile, dict[TaskName, str]]:
+        """Open a file, with the truth branch of each task."""
+        npho, time = self.config.npho_branch, self.config.time_branch
+        with open_events(item, npho_branch=npho, time_branch=time) as events:
+            found = find_truth(events.names)
+        missing = [task for task in self.tasks if task not in found]
         if missing:
             raise InputError(
                 f"no truth branch for task {missing[0]!r}",
                 where=item.path,
                 fix="Train only tasks the files have the truth of.",
             )
-        self._truth = {task: truth[task] for task in self.tasks}
-        return open_events(
+        truth = {task: found[task] for task in self.tasks}
+        events = open_events(
             item,
-            npho_branch=branches[0],
-            time_branch=branches[1],
-            keep=list(self._truth.values()),
-            dead=dead_channels(config.dead),
+            npho_branch=npho,
+            time_branch=time,
+            keep=list(truth.values()),
+            dead=dead_channels(self.config.dead),
         )
+        return events, truth
 
-    def _tensors(self, chunk: EventBatch, path: str, limit: int) -> RawBatch:
-        targets = {task: _target(chunk.extra[branch]) for task, branch in self._truth.items()}
-        good = chunk.readable.copy()
-        for target in targets.values():
-            good &= np.isfinite(target).all(axis=1) & (np.abs(target) < 1e9).all(axis=1)
-        if not good.any():
-            raise InputError("no event of a chunk has finite truth", where=path)
-        rows = np.flatnonzero(good)[:limit]
-        return RawBatch(
-            torch.from_numpy(chunk.npho[rows]),
-            torch.from_numpy(chunk.time[rows]),
-            torch.from_numpy(chunk.dead[rows]),
-            {task: torch.from_numpy(target[rows]) for task, target in targets.items()},
-        )
+    def _chunks(self, item: InputFile) -> Iterator[RawBatch]:
+        """Read a file in chunks of its usable events."""
+        usable = 0
+        events, truth = self._open(item)
+        with events:
+            for chunk in events.batches(self.config.chunksize):
+                raw = _usable(chunk, truth, events.path)
+                usable += len(raw)
+                yield raw
+            if events.num_entries and not usable:
+                raise InputError("no event is readable and has finite truth", where=item.path)
+
+
+def _usable(chunk: EventBatch, truth: dict[TaskName, str], path: str) -> RawBatch:
+    good = chunk.readable.copy()
+    targets = {}
+    for task, branch in truth.items():
+        target = _target(chunk.extra[branch])
+        if target.shape[1] != TASK_DIMENSIONS[task]:
+            raise InputError(
+                f"branch {branch!r} has {target.shape[1]} components, "
+                f"task {task!r} needs {TASK_DIMENSIONS[task]}",
+                where=path,
+            )
+        # Like the sensors' values, an unknown truth may be marked by 1e10; NaN compares False.
+        good &= (np.abs(target) <= INVALID_ABOVE).all(axis=1)
+        targets[task] = target
+    return RawBatch(
+        torch.from_numpy(chunk.npho[good]),
+        torch.from_numpy(chunk.time[good]),
+        torch.from_numpy(chunk.dead[good]),
+        {task: torch.from_numpy(target[good]) for task, target in targets.items()},
+    )
 
 
 def _target(values: NDArray[np.generic]) -> NDArray[np.float32]:
     return values.astype(np.float32).reshape(len(values), -1)
-
-
-def _split(raw: RawBatch, rows: NDArray[np.int64] | None, size: int) -> Iterator[RawBatch]:
-    for start in range(0, len(raw.npho), size):
-        part: slice | Tensor = slice(start, start + size)
-        if rows is not None:
-            part = torch.from_numpy(rows[start : start + size])
-        yield RawBatch(
-            raw.npho[part],
-            raw.time[part],
-            raw.dead[part],
-            {task: target[part] for task, target in raw.targets.items()},
-        )

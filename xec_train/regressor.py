@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
+import warnings
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +23,20 @@ from torch.utils.data import DataLoader
 
 from xec_deploy import __version__
 from xec_deploy.detector.layout import get_layout
+from xec_deploy.errors import CheckFailed
 from xec_deploy.normalisation import normalise_arrays
 from xec_train.checkpoint import save_regressor
 from xec_train.config import RegressorConfig, TaskConfig
 from xec_train.data import EventStream, RawBatch
 from xec_train.models import ModelConfig, TaskName, XECMultiHeadModel
-from xec_train.targets import TargetScale, fold_scales, measure_scales
+from xec_train.targets import TargetScale, fit_anchors, fold_scales, measure_scales
 
 __all__ = ["BEST_CHECKPOINT", "LAST_CHECKPOINT", "RegressorModule", "train_regressor"]
 
 BEST_CHECKPOINT = "checkpoint_best.pth"
 LAST_CHECKPOINT = "checkpoint_last.pth"
+SCALE_EVENTS = 6000
+"""Events on which targets are scaled and anchors fitted."""
 
 
 class RegressorModule(lightning.LightningModule):
@@ -48,20 +55,31 @@ class RegressorModule(lightning.LightningModule):
             heads=config.active_tasks,
         )
         self.model = XECMultiHeadModel(
-            model_config, get_layout(config.layout), config.normalization.sentinel_time
+            model_config, get_layout(config.layout), config.normalization
         )
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
         self._residuals: dict[TaskName, list[Tensor]] = {}
 
+    def initialise_anchors(self, batches: Sequence[RawBatch]) -> None:
+        """Start both models at the linear estimate from the moments."""
+        with torch.no_grad():
+            moments = torch.cat([self.model.moments(self._normalise(b)) for b in batches])
+        targets = {task: torch.cat([b.targets[task] for b in batches]) for task in self.scales}
+        fitted = fit_anchors(self.model, moments, targets, self.scales)
+        for model in (self.model, self.average):
+            model.load_state_dict({**model.state_dict(), **fitted})
+
+    def _normalise(self, batch: RawBatch) -> Tensor:
+        channels = normalise_arrays(
+            batch.npho, batch.time, batch.dead, self.config.normalization, torch
+        )
+        return torch.stack(channels, dim=-1)
+
     def predict(self, model: torch.nn.Module, batch: RawBatch) -> dict[TaskName, Tensor]:
         """Return physical predictions of ``model`` for raw events."""
-        x = torch.stack(
-            normalise_arrays(batch.npho, batch.time, batch.dead, self.config.normalization, torch),
-            dim=-1,
-        )
         return {
             task: self.scales[task].mean.to(out) + self.scales[task].spread.to(out) * out
-            for task, out in model(x).items()
+            for task, out in model(self._normalise(batch)).items()
         }
 
     def training_step(self, batch: RawBatch, batch_index: int) -> Tensor:  # noqa: ARG002
@@ -99,7 +117,7 @@ class RegressorModule(lightning.LightningModule):
             self._residuals.setdefault(task, []).append((prediction[task] - target).cpu())
 
     def on_validation_epoch_end(self) -> None:
-        """Log the loss and, per component, half the smallest interval holding 68 % (res)."""
+        """Log the loss and, per component, half the central interval holding 68 % (res)."""
         total = 0.0
         for task, parts in self._residuals.items():
             residual = torch.cat(parts)
@@ -152,16 +170,14 @@ class RegressorModule(lightning.LightningModule):
     def save(self, path: Path, **training: Any) -> None:
         """Write a checkpoint whose heads emit physical units."""
         model = XECMultiHeadModel(
-            self.model.config, self.model.backbone.layout, self.config.normalization.sentinel_time
+            self.model.config, self.model.backbone.layout, self.config.normalization
         )
-        model.load_state_dict(
-            {**self.model.state_dict(), **fold_scales(self.model.heads, self.scales)}
-        )
+        model.load_state_dict({**self.model.state_dict(), **fold_scales(self.model, self.scales)})
         save_regressor(
             path,
             model,
             normalisation=self.config.normalization,
-            ema_state={**self.average.state_dict(), **fold_scales(self.average.heads, self.scales)},
+            ema_state={**self.average.state_dict(), **fold_scales(self.average, self.scales)},
             training={"version": __version__, "step": self.global_step, **training},
         )
 
@@ -172,7 +188,7 @@ class _SaveBest(Callback):
     def __init__(self, directory: Path, recipe: dict[str, Any]) -> None:
         self.directory = directory
         self.recipe = recipe
-        self.best = math.inf
+        self.loss = math.inf
 
     def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -185,8 +201,8 @@ class _SaveBest(Callback):
         loss = metrics["val_loss"]
         details = {"epoch": trainer.current_epoch, "metrics": metrics, "recipe": self.recipe}
         pl_module.save(self.directory / LAST_CHECKPOINT, **details)
-        if loss < self.best:
-            self.best = loss
+        if loss < self.loss:
+            self.loss = loss
             pl_module.save(self.directory / BEST_CHECKPOINT, **details)
 
 
@@ -195,10 +211,16 @@ def train_regressor(config: RegressorConfig) -> Path:
 
     Writes ``checkpoint_best.pth``, ``checkpoint_last.pth`` and ``metrics.csv`` to
     ``checkpoint.save_dir``.
+
+    Raises
+    ------
+    InputError
+        If the files cannot be used.
+    CheckFailed
+        If no validation loss is finite.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.training.seed, verbose=False)
-    directory = Path(config.checkpoint.save_dir)
-    directory.mkdir(parents=True, exist_ok=True)
     tasks = config.active_tasks
     training = EventStream(
         config.data.train_path, config.data, tasks, shuffle=True, seed=config.training.seed
@@ -206,30 +228,49 @@ def train_regressor(config: RegressorConfig) -> Path:
     validation = EventStream(
         config.data.val_path, config.data, tasks, shuffle=False, max_events=config.data.val_events
     )
-    scales = measure_scales(training, config.tasks)
+    directory = Path(config.checkpoint.save_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    first = list(islice(training, -(-SCALE_EVENTS // config.data.batch_size)))
     training.epoch = 0
+    scales = measure_scales(first, config.tasks)
     total_steps = config.training.epochs * len(training)
     module = RegressorModule(config, scales, total_steps)
+    if config.model.moments:
+        module.initialise_anchors(first)
     recipe = config.model_dump(mode="json")
+    # Validations spread evenly, so that the last one sees the end of the epoch.
+    validations = math.ceil(len(training) / config.training.val_every_steps)
+    best = _SaveBest(directory, recipe)
     trainer = lightning.Trainer(
         accelerator=config.training.accelerator,
         devices=1,
         precision=config.training.precision,
         max_epochs=config.training.epochs,
         gradient_clip_val=config.training.grad_clip,
-        val_check_interval=min(config.training.val_every_steps, len(training)),
+        val_check_interval=len(training) // validations,
         num_sanity_val_steps=0,
         log_every_n_steps=50,
         enable_checkpointing=False,
         enable_model_summary=False,
         logger=CSVLogger(directory, name="", version=""),
-        callbacks=[_SaveBest(directory, recipe)],
+        callbacks=[best],
     )
-    trainer.fit(
-        module,
-        DataLoader(training, batch_size=None),
-        DataLoader(validation, batch_size=None),
-    )
+    with warnings.catch_warnings():
+        # Lightning about itself and torch, and about worker processes, which are not used.
+        warnings.filterwarnings("ignore", message=r".*LeafSpec")
+        warnings.filterwarnings("ignore", message=r".*does not have many workers")
+        warnings.filterwarnings("ignore", message=r"Your `IterableDataset` has `__len__`")
+        trainer.fit(
+            module,
+            DataLoader(training, batch_size=None),
+            DataLoader(validation, batch_size=None),
+        )
+    if not math.isfinite(best.loss):
+        raise CheckFailed(
+            "the training diverged: no validation loss is finite",
+            where=str(directory),
+            fix="Lower training.lr, or look for outliers in the truth.",
+        )
     return directory / BEST_CHECKPOINT
 
 

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xec_train.config import TaskConfig
 from xec_train.data import RawBatch
-from xec_train.models import TaskName
+from xec_train.models import TaskName, XECMultiHeadModel
+from xec_train.models.regressor import LAST_LAYER
 
-__all__ = ["TargetScale", "fold_scales", "measure_scales"]
+__all__ = ["TargetScale", "fit_anchors", "fold_scales", "measure_scales"]
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,13 @@ class TargetScale:
 
 
 def measure_scales(
-    batches: Iterable[RawBatch], tasks: Mapping[TaskName, TaskConfig], events: int = 5000
+    batches: Iterable[RawBatch], tasks: Mapping[TaskName, TaskConfig]
 ) -> dict[TaskName, TargetScale]:
-    """Measure mean and spread on the first ``events`` events."""
+    """Measure mean and spread of the targets of some batches."""
     collected: dict[TaskName, list[Tensor]] = {}
-    seen = 0
     for batch in batches:
         for task, target in batch.targets.items():
             collected.setdefault(task, []).append(target)
-        seen += len(batch.npho)
-        if seen >= events:
-            break
     scales = {}
     for task, parts in collected.items():
         values = torch.cat(parts).double()
@@ -53,15 +50,58 @@ def measure_scales(
     return scales
 
 
-def fold_scales(heads: nn.ModuleDict, scales: Mapping[TaskName, TargetScale]) -> dict[str, Tensor]:
+def fit_anchors(
+    model: XECMultiHeadModel,
+    moments: Tensor,
+    targets: Mapping[TaskName, Tensor],
+    scales: Mapping[TaskName, TargetScale],
+) -> dict[str, Tensor]:
+    """Fit the linear anchors to scaled targets by least squares.
+
+    Gradient steps would need a large part of the training for what a linear fit gives at once.
+
+    Parameters
+    ----------
+    model
+        A regressor with moments.
+    moments, targets
+        (n, 22) and per task (n, components), of the same events.
+    scales
+        Of the targets.
+
+    Returns
+    -------
+    state
+        State-dict entries: the anchors, and last layers of the heads set to zero, so that the
+        model starts at the estimate of the anchors.
+    """
+    state = model.state_dict()
+    design = torch.cat([moments, torch.ones(len(moments), 1)], dim=1).double()
+    fitted: dict[str, Tensor] = {}
+    for task, scale in scales.items():
+        scaled = ((targets[task] - scale.mean) / scale.spread).double()
+        solution = torch.linalg.lstsq(design, scaled).solution.to(moments.dtype)
+        values = {"weight": solution[:-1].T, "bias": solution[-1]}
+        for kind, value in values.items():
+            anchor, last = f"anchors.{task}.{kind}", f"heads.{task}.{LAST_LAYER}.{kind}"
+            fitted[anchor] = torch.zeros_like(state[anchor])
+            fitted[anchor][: value.shape[0]] = value
+            fitted[last] = torch.zeros_like(state[last])
+    return fitted
+
+
+def fold_scales(
+    model: XECMultiHeadModel, scales: Mapping[TaskName, TargetScale]
+) -> dict[str, Tensor]:
     """Return weight and bias of the last layers, by state-dict name, in physical units."""
+    state = model.state_dict()
     folded: dict[str, Tensor] = {}
     for task, scale in scales.items():
-        name = f"heads.{task}.{len(heads[task]) - 1}"  # type: ignore[arg-type]
-        last = heads[task][-1]  # type: ignore[index]
-        with torch.no_grad():
-            folded[f"{name}.weight"] = (scale.spread[:, None].to(last.weight) * last.weight).clone()
-            folded[f"{name}.bias"] = (
-                scale.mean.to(last.bias) + scale.spread.to(last.bias) * last.bias
-            ).clone()
+        last = f"heads.{task}.{LAST_LAYER}"
+        spread = scale.spread.to(state[f"{last}.weight"])
+        folded[f"{last}.weight"] = spread[:, None] * state[f"{last}.weight"]
+        folded[f"{last}.bias"] = scale.mean.to(spread) + spread * state[f"{last}.bias"]
+        if model.config.moments:
+            for name, factor in (("weight", spread[:, None]), ("bias", spread)):
+                folded[f"anchors.{task}.{name}"] = factor * state[f"anchors.{task}.{name}"]
     return folded

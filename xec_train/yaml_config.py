@@ -36,6 +36,8 @@ def load_config(
         raise UsageError(
             f"cannot read the configuration ({error.strerror})", where=where
         ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError("the configuration is not a text file", where=where) from error
     except yaml.YAMLError as error:
         raise UsageError(f"not valid YAML ({' '.join(str(error).split())})", where=where) from error
     if not isinstance(content, dict):
@@ -65,7 +67,10 @@ def _apply(content: dict[str, Any], override: str) -> None:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
             raise UsageError(f"--set {override!r}: {parent!r} is a value, not a section")
-    section[last] = yaml.safe_load(value)
+    try:
+        section[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override!r}: the value is not valid YAML") from error
 
 
 def _explain(kind: type[BaseModel], error: ValidationError, where: str) -> UsageError:

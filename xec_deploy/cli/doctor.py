@@ -8,11 +8,11 @@ import platform
 from importlib import metadata
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from xec_deploy import __version__
 from xec_deploy.bundle import open_bundle, shipped_bundle
+from xec_deploy.cli.console import output_console
 from xec_deploy.errors import XecError
 
 __all__ = ["doctor"]
@@ -50,7 +50,7 @@ def doctor() -> None:
     except XecError as error:
         state = f"[red]{error}[/]"
     table.add_row("shipped bundle", "", "demo", state)
-    console = Console(highlight=False, soft_wrap=True)
+    console = output_console()
     cores = len(os.sched_getaffinity(0))
     console.print(
         f"xec-deploy {__version__}, Python {platform.python_version()}, "

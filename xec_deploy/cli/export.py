@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
 from xec_deploy.bundle import FP32_GATE, worst_difference
+from xec_deploy.cli.console import output_console
 from xec_deploy.errors import MissingExtra, UsageError
 
 __all__ = ["export"]
@@ -61,7 +61,7 @@ def export(
     golden = bundle.golden
     assert golden is not None  # noqa: S101 - a bundle folder always has them
     outputs = bundle.run(golden.npho, golden.time, golden.dead)
-    console = Console(highlight=False, soft_wrap=True)
+    console = output_console()
     console.print(f"{output}: {len(golden)} golden events against torch float64,")
     for name, value in worst_difference(bundle.manifest, golden.outputs, outputs).items():
         console.print(f"  {name:12s} {value:.1e} detector sigma (allowed {FP32_GATE:g})")

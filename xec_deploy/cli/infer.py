@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from xec_deploy.backends import AUTO, BACKENDS
+from xec_deploy.cli.console import output_console
 from xec_deploy.cli.progress import progress_of
 from xec_deploy.errors import ExitCode
 from xec_deploy.inference import InferenceSummary
@@ -109,4 +109,4 @@ def print_summary(summary: InferenceSummary) -> None:
         )
         entries = str(file.entries) if file.outcome != "failed" else ""
         table.add_row(Path(file.input).name, entries, rate, marks or "", result)
-    Console(soft_wrap=True).print(table)
+    output_console().print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from os import PathLike
@@ -171,8 +172,9 @@ def read_sensor_table(path: str | PathLike[str]) -> Geometry:
     """
     where = str(path)
     try:
-        with Path(path).open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
+        # utf-8-sig: spreadsheets begin a CSV with a byte order mark.
+        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
             header = list(reader.fieldnames or ())
             for column in REQUIRED_COLUMNS:
                 if column not in header:
@@ -181,45 +183,49 @@ def read_sensor_table(path: str | PathLike[str]) -> Geometry:
                         where=where,
                         fix=nearest(column, header) if header else "The file is empty.",
                     )
-            rows = [[row[column] for column in REQUIRED_COLUMNS] for row in reader]
+            rows = [_row(row, reader.line_num, where) for row in reader]
     except OSError as error:
         raise InputError(f"cannot read the sensor table ({error.strerror})", where=where) from error
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError("the sensor table is not a text file", where=where) from error
-    return _geometry_of(_numbers(rows, where), where)
+    return _geometry_of(np.array(rows).reshape(-1, len(REQUIRED_COLUMNS)), where)
 
 
-def _numbers(rows: list[list[str]], where: str) -> FloatArray:
-    table = np.empty((len(rows), len(REQUIRED_COLUMNS)))
-    for index, row in enumerate(rows):
+def _row(row: dict[str, str | None], line: int, where: str) -> list[float]:
+    values = []
+    for column in REQUIRED_COLUMNS:
+        text = row[column]
         try:
-            table[index] = row
-        except (TypeError, ValueError) as error:
+            value = math.nan if text is None else float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
             raise InputError(
-                f"line {index + 2} has a value that is not a number", where=where
-            ) from error
-    return table
+                f"line {line}, column {column!r}: "
+                + ("the value is missing" if text is None else f"{text!r} is not a finite number"),
+                where=where,
+            )
+        values.append(value)
+    return values
 
 
 def _geometry_of(table: FloatArray, where: str) -> Geometry:
-    sensor = table[:, 0].astype(np.int64)
-    if not np.isfinite(table).all():
-        line = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0]) + 2
-        raise InputError(f"line {line} has a value that is not finite", where=where)
-    if len(sensor) != N_SENSORS or not np.array_equal(np.sort(sensor), np.arange(N_SENSORS)):
-        missing = np.setdiff1d(np.arange(N_SENSORS), sensor)
-        detail = (
-            f"sensor {missing[0]} is missing"
-            if len(missing)
-            else "a sensor id is repeated or out of range"
-        )
+    sensor, count = np.unique(table[:, 0], return_counts=True)
+    ids = np.arange(N_SENSORS)
+    complaint = None
+    if len(strange := np.setdiff1d(sensor, ids)):
+        complaint = f"sensor id {strange[0]:.10g} does not exist"
+    elif (count > 1).any():
+        complaint = f"sensor {sensor[count > 1][0]:.0f} occurs more than once"
+    elif len(missing := np.setdiff1d(ids, sensor)):
+        complaint = f"sensor {missing[0]} is missing"
+    if complaint:
         raise InputError(
-            f"{len(sensor)} rows, but {detail}",
+            f"{len(table)} rows, and {complaint}",
             where=where,
             fix=f"The table needs each sensor id from 0 to {N_SENSORS - 1} exactly once.",
         )
-    table = table[np.argsort(sensor)]
-    face = table[:, 1].astype(np.int8)
+    table = table[np.argsort(table[:, 0])]
     expected = design_geometry().face
     if not np.array_equal(table[:, 1], expected):
         wrong = int(np.flatnonzero(table[:, 1] != expected)[0])
@@ -233,11 +239,13 @@ def _geometry_of(table: FloatArray, where: str) -> Geometry:
     if np.abs(length - 1).max() > 1e-3:
         wrong = int(np.abs(length - 1).argmax())
         raise InputError(
-            f"the normal of sensor {wrong} has length {length[wrong]:.4g}, not 1", where=where
+            f"the normal of sensor {wrong} has length {length[wrong]:.4g}, not 1",
+            where=where,
+            fix="Normals are unit vectors that point into the xenon.",
         )
     return Geometry(
         position=np.ascontiguousarray(table[:, 2:5]),
         normal=np.ascontiguousarray(normal / length[:, None]),
-        face=face,
+        face=table[:, 1].astype(np.int8),
         source=where,
     )

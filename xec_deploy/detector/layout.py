@@ -65,7 +65,7 @@ CENTRE_TABLE: Final[IntArray] = np.array(
 CENTRE_TABLE.setflags(write=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Index maps of all faces; every array holds sensor ids (0-based).
 

@@ -14,7 +14,7 @@ from xec_deploy.detector.geometry import GeometryLike, load_geometry
 __all__ = ["NeighbourGraph", "same_face_neighbours"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NeighbourGraph:
     """Neighbours of every sensor in compressed rows.
 
@@ -32,7 +32,7 @@ class NeighbourGraph:
 def same_face_neighbours(
     geometry: GeometryLike | None = None, distance: float = 20.0
 ) -> NeighbourGraph:
-    """Connect sensors of one face that are closer than ``distance`` [cm].
+    """Connect sensors of one face within ``distance`` [cm] of each other.
 
     With 20 cm this is the neighbourhood of the experiment's dead-channel estimates.
     """

@@ -168,8 +168,6 @@ def infer(
         force=force,
         progress=progress or (lambda _: None),
     )
-    for path in planned:
-        path.parent.mkdir(parents=True, exist_ok=True)
     if single:
         return _infer_single(job, files, planned[0])
     return InferenceSummary(
@@ -186,7 +184,9 @@ def _infer_file(job: _Job, item: InputFile, path: Path) -> FileResult:
             source = input_record(events)
             if path.exists() and not job.force:
                 return _existing(job, item, path, source)
-            with ResultWriter(path, _columns(job, events)) as writer:
+            columns = _columns(job, events)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with ResultWriter(path, columns) as writer:
                 for rows in _rows(job, events, counts):
                     writer.extend(rows)
                 provenance = _provenance(job, [source], started)
@@ -224,6 +224,7 @@ def _infer_single(job: _Job, files: Sequence[InputFile], path: Path) -> Inferenc
                 results.append(FileResult(item.path, None, "failed", error=str(error)))
                 continue
             if writer is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 writer = stack.enter_context(ResultWriter(path, columns))
             for part in rows:
                 writer.extend(part)

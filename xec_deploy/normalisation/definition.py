@@ -123,18 +123,28 @@ class Normalisation(BaseModel):
         Raises
         ------
         UsageError
-            If the shapes of ``npho`` and ``time`` differ.
+            If the shapes of ``npho`` and ``time`` differ, or ``dead`` does not broadcast.
         """
         raw_npho, raw_time = np.asarray(npho), np.asarray(time)
         if raw_npho.shape != raw_time.shape:
             raise UsageError(f"npho has shape {raw_npho.shape} but time has {raw_time.shape}")
-        dtype = np.float64 if raw_npho.dtype == np.float64 else np.float32
         flags = np.zeros((), bool) if dead is None else np.asarray(dead, dtype=bool)
-        channels = normalise_arrays(
-            raw_npho.astype(np.float64), raw_time.astype(np.float64), flags, self, np
-        )
+        try:
+            flags = np.broadcast_to(flags, raw_npho.shape)
+        except ValueError as error:
+            raise UsageError(
+                f"dead has shape {flags.shape} but npho has {raw_npho.shape}",
+                fix="Pass one flag per sensor, or one per sensor and event.",
+            ) from error
+        # Any byte order of double counts as float64.
+        dtype = np.float64 if raw_npho.dtype.newbyteorder("=") == np.float64 else np.float32
         out = np.empty((*raw_npho.shape, 2), dtype=dtype)
-        out[..., 0], out[..., 1] = channels
+        # Every bit pattern is legal input: a signalling NaN is quietened, and a valid value the
+        # output type cannot hold becomes infinite (linear scheme, or a minute scale).
+        with np.errstate(invalid="ignore", over="ignore"):
+            out[..., 0], out[..., 1] = normalise_arrays(
+                raw_npho.astype(np.float64), raw_time.astype(np.float64), flags, self, np
+            )
         return out
 
 

@@ -14,16 +14,8 @@ from xec_deploy.physics.observables import (
     charge_observables,
     mean_emission_time,
 )
-from xec_deploy.physics.resolution import (
-    ONE_SIGMA,
-    GaussianCore,
-    Profile,
-    Resolution,
-    gaussian_core,
-    profile,
-    resolution,
-    smallest_interval,
-)
+from xec_deploy.physics.resolution import Profile, Resolution, profile, resolution
+from xec_deploy.physics.width import ONE_SIGMA, GaussianCore, gaussian_core, smallest_interval
 
 __all__ = [
     "ONE_SIGMA",

@@ -43,7 +43,7 @@ MINIMUM_EVENTS = 200
 
 @dataclass(frozen=True, eq=False)
 class LabelledEvents:
-    """A batch with truth: npho, time, dead (n, 4760); energy [GeV], timing [ns] (n,); uvw (n, 3)."""
+    """A batch with truth: npho, time, dead (n, 4760); energy [GeV], timing [ns], uvw [cm]."""
 
     npho: ArrayLike
     time: ArrayLike
@@ -157,7 +157,7 @@ def _usable(columns: list[FloatArray]) -> NDArray[np.bool_]:
         & (uvw[:, 2] > 0)
         & (uvw[:, 2] < c.FIDUCIAL_W)
     )
-    return np.logical_and.reduce([*finite, inside, energy > 0])
+    return np.asarray(np.logical_and.reduce([*finite, inside, energy > 0]), dtype=np.bool_)
 
 
 def _fit(terms: FloatArray, values: FloatArray) -> tuple[float, ...]:

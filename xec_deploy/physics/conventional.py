@@ -218,6 +218,7 @@ def charge_sum(
     """
     constants = constants or default_constants()
     energy = observables.face_sum @ np.array(constants.face_weight)
+    energy = np.asarray(energy, dtype=np.float64)
     return energy if w is None else energy / _polynomial(constants.energy_of_w, w)
 
 

@@ -22,7 +22,13 @@ from xec_deploy.detector.layout import CENTRE_TABLE
 from xec_deploy.detector.neighbours import same_face_neighbours
 from xec_deploy.errors import UsageError
 
-__all__ = ["ChargeObservables", "charge_observables", "live_photons", "mean_emission_time"]
+__all__ = [
+    "ChargeObservables",
+    "charge_observables",
+    "live_photons",
+    "mean_emission_time",
+    "sensitive_area",
+]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -103,7 +109,7 @@ def live_photons(npho: ArrayLike, dead: ArrayLike) -> tuple[FloatArray, BoolArra
         )
     live = (np.abs(photons) < c.INVALID_ABOVE) & ~np.asarray(dead, dtype=np.bool_)
     photons[~live] = 0.0
-    return photons, live
+    return photons, np.asarray(live)
 
 
 def charge_observables(
@@ -175,7 +181,7 @@ def mean_emission_time(
     seconds = np.array(time, dtype=np.float64, ndmin=2)
     source = uvw_to_xyz(np.atleast_2d(uvw))
     good = live & (np.abs(seconds) < c.INVALID_ABOVE) & (charge > TIMING_PHOTOELECTRONS)
-    good &= np.isfinite(source).all(axis=1)[:, None]
+    good &= np.isfinite(source.sum(axis=1))[:, None]
     position = sensors.geometry.position
     square = (source**2).sum(1)[:, None] + (position**2).sum(1) - 2 * source @ position.T
     distance = np.sqrt(np.where(good, square, 0.0).clip(0.0))
@@ -191,7 +197,7 @@ def mean_emission_time(
 
 def _weighted_mean(values: FloatArray, weight: FloatArray) -> FloatArray:
     total = weight.sum(axis=1)
-    some = total > 0
+    some: BoolArray = total > 0
     mean = (values * weight).sum(axis=1) / np.where(some, total, 1.0)
     return np.where(some, mean, np.nan)
 
@@ -256,11 +262,12 @@ def _sensors(geometry: Geometry) -> _Sensors:
         )
         parts.append(sparse.diags(chosen.astype(np.float64)) @ matrix)
     return _Sensors(
-        geometry, _cell_area(geometry) / _sensitive_area(geometry), (parts[0] + parts[1]).tocsr()
+        geometry, _cell_area(geometry) / sensitive_area(geometry), (parts[0] + parts[1]).tocsr()
     )
 
 
-def _sensitive_area(geometry: Geometry) -> FloatArray:
+def sensitive_area(geometry: Geometry) -> FloatArray:
+    """Return the sensitive area of each sensor, (4760,) [cm2]."""
     chip = c.MPPC_CHIP_OUTER_EDGE - c.MPPC_CHIP_INNER_EDGE
     return np.where(geometry.is_mppc, 4 * chip**2, np.pi * c.PMT_RADIUS**2)
 

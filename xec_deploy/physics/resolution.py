@@ -11,8 +11,6 @@ References
 .. [1] R. Gruebel, The length of the shorth, Ann. Statist. 16 (1988) 619.
 .. [2] B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 13;
    for subsamples, P. J. Bickel, F. Goetze and W. R. van Zwet, Statistica Sinica 7 (1997) 1.
-.. [3] N. L. Johnson, S. Kotz and N. Balakrishnan, Continuous Univariate Distributions 1 (1994),
-   section 13.10: moments of the truncated normal distribution.
 """
 
 from __future__ import annotations
@@ -26,38 +24,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xec_deploy.errors import UsageError
+from xec_deploy.physics.width import ONE_SIGMA, core_of_sorted, finite_values, interval_of_sorted
 
-__all__ = [
-    "ONE_SIGMA",
-    "GaussianCore",
-    "Profile",
-    "Resolution",
-    "gaussian_core",
-    "profile",
-    "resolution",
-    "smallest_interval",
-]
+__all__ = ["Profile", "Resolution", "profile", "resolution"]
 
 FloatArray = NDArray[np.float64]
 
-ONE_SIGMA: Final = math.erf(1 / math.sqrt(2))
-"""Share of a Gaussian within one standard deviation, 0.6827."""
-CORE_WINDOW: Final = 2.0
-TAIL_WINDOW: Final = 3.0
 BOOTSTRAP_EVENTS: Final = 20_000
 """Larger samples are resampled at this size and the error is scaled by root n."""
-
-
-@dataclass(frozen=True)
-class GaussianCore:
-    """Mean and standard deviation of the Gaussian core, and the share beyond three of them.
-
-    A Gaussian has 0.0027 of its events in ``tail_fraction``.
-    """
-
-    mean: float
-    sigma: float
-    tail_fraction: float
 
 
 @dataclass(frozen=True)
@@ -75,7 +49,7 @@ class Resolution:
     sigma68, sigma68_error
         Half the smallest interval that holds 68.27 %, and its bootstrap error.
     core_mean, core_sigma, core_sigma_error
-        Gaussian core, see :func:`gaussian_core`.
+        Gaussian core, see `~xec_deploy.physics.width.gaussian_core`.
     tail_fraction
         Share of events beyond three core sigma; 0.0027 for a Gaussian.
     rms
@@ -136,45 +110,6 @@ class Profile:
         }
 
 
-def smallest_interval(values: ArrayLike, fraction: float = ONE_SIGMA) -> tuple[float, float]:
-    """Return the ends of the smallest interval that holds a fraction of the values.
-
-    Parameters
-    ----------
-    values
-        Any shape; values that are not finite are left out.
-    fraction
-        Share of the values to hold, 0 to 1 (exclusive, inclusive).
-
-    Returns
-    -------
-    low, high
-        The interval, closed; NaN without two finite values.  Of several equally small intervals
-        the lowest counts.
-
-    Raises
-    ------
-    UsageError
-        If the fraction is not in (0, 1].
-    """
-    if not 0 < fraction <= 1:
-        raise UsageError(f"the fraction {fraction} is not in (0, 1]")
-    ordered = np.sort(_finite(values))
-    if len(ordered) < 2:
-        return math.nan, math.nan
-    return _smallest_interval(ordered, fraction)
-
-
-def gaussian_core(values: ArrayLike) -> GaussianCore:
-    """Return the Gaussian core of a distribution with tails.
-
-    Mean and standard deviation of the values within two sigma of the mean, the latter divided by
-    that of a unit Gaussian truncated there [3]_, repeated until they no longer change.  A Gaussian
-    is the fixed point; tails beyond two sigma have no weight.
-    """
-    return _gaussian_core(np.sort(_finite(values)))
-
-
 def resolution(residual: ArrayLike, *, replicas: int = 200, seed: int = 20_240_190) -> Resolution:
     """Summarise residuals.
 
@@ -189,15 +124,15 @@ def resolution(residual: ArrayLike, *, replicas: int = 200, seed: int = 20_240_1
     """
     flat = np.ravel(np.asarray(residual, dtype=np.float64))
     # The order of events must not matter to the bootstrap either.
-    ordered = np.sort(_finite(flat))
-    n, excluded = len(ordered), len(flat) - np.count_nonzero(np.isfinite(flat))
+    ordered = np.sort(finite_values(flat))
+    n, excluded = len(ordered), len(flat) - len(ordered)
     if n < 2:
         nan = math.nan
         value = float(ordered[0]) if n else nan
         return Resolution(n, excluded, value, nan, value, *(nan,) * 8)
     errors = _bootstrap(ordered, _estimates, replicas, seed)
     bias, sigma68, core_sigma = _estimates(ordered)
-    core = _gaussian_core(ordered)
+    core = core_of_sorted(ordered)
     rms = float(np.std(ordered))
     return Resolution(
         n=n,
@@ -263,46 +198,9 @@ def profile(
     return Profile(edges, np.array(centre), points, outside=len(values) - inside)
 
 
-def _finite(values: ArrayLike) -> FloatArray:
-    array = np.ravel(np.asarray(values, dtype=np.float64))
-    return array[np.isfinite(array)]
-
-
-def _smallest_interval(ordered: FloatArray, fraction: float) -> tuple[float, float]:
-    count = max(math.ceil(fraction * len(ordered)), 2)
-    width = ordered[count - 1 :] - ordered[: len(ordered) - count + 1]
-    first = int(width.argmin())
-    return float(ordered[first]), float(ordered[first + count - 1])
-
-
-def _gaussian_core(ordered: FloatArray) -> GaussianCore:
-    if len(ordered) < 2:
-        return GaussianCore(math.nan, math.nan, math.nan)
-    low, high = _smallest_interval(ordered, ONE_SIGMA)
-    mean, sigma = float(np.median(ordered)), (high - low) / 2
-    density = math.exp(-(CORE_WINDOW**2) / 2) / math.sqrt(2 * math.pi)
-    shrink = math.sqrt(1 - 2 * CORE_WINDOW * density / math.erf(CORE_WINDOW / math.sqrt(2)))
-    for _ in range(100):
-        inside = _between(ordered, mean, CORE_WINDOW * sigma)
-        if len(inside) < 2:
-            break
-        previous = mean, sigma
-        mean, sigma = float(inside.mean()), float(inside.std()) / shrink
-        if math.isclose(sigma, previous[1], rel_tol=1e-6):
-            break
-    outside = len(ordered) - len(_between(ordered, mean, TAIL_WINDOW * sigma))
-    return GaussianCore(mean, sigma, outside / len(ordered))
-
-
-def _between(ordered: FloatArray, mean: float, reach: float) -> FloatArray:
-    first, last = np.searchsorted(ordered, (mean - reach, mean + reach))
-    # A degenerate sample, all values equal, is its own core.
-    return ordered[first : max(last, np.searchsorted(ordered, mean + reach, side="right"))]
-
-
 def _estimates(ordered: FloatArray) -> FloatArray:
-    low, high = _smallest_interval(ordered, ONE_SIGMA)
-    return np.array([np.median(ordered), (high - low) / 2, _gaussian_core(ordered).sigma])
+    low, high = interval_of_sorted(ordered, ONE_SIGMA)
+    return np.array([np.median(ordered), (high - low) / 2, core_of_sorted(ordered).sigma])
 
 
 def _bootstrap(

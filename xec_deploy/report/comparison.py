@@ -32,6 +32,15 @@ COMPONENTS: Final[Mapping[str, tuple[str, ...]]] = {
 """The results each task's truth is compared with."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """An input file, its tree (None: find it) and the results entry its first event is."""
+
+    path: str
+    tree: str | None
+    start: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """What results are compared with, by result name, each (n,) float64 in the branch's unit.
@@ -44,8 +53,8 @@ class Comparison:
         Simple estimates; NaN beyond the events they were made for; empty without the input.
     n_conventional
         Events with conventional estimates.
-    events
-        The input file, None if it is not there.
+    sources
+        The input files in the order of the results; none if they are not there.
     note
         One sentence saying where truth came from, or why there is none.
     """
@@ -53,8 +62,7 @@ class Comparison:
     truth: Mapping[str, FloatArray]
     conventional: Mapping[str, FloatArray]
     n_conventional: int
-    events: str | None
-    tree: str | None
+    sources: tuple[Source, ...]
     note: str
 
     def fiducial(self, results: Results) -> NDArray[np.bool_]:
@@ -70,10 +78,11 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """One raw event: entry, photons (4760,) float32 and dead channels (4760,) bool."""
+    """One raw event: entry, photons and times [s] (4760,) float32, dead channels (4760,) bool."""
 
     entry: int
     npho: NDArray[np.float32]
+    time: NDArray[np.float32]
     dead: NDArray[np.bool_]
 
 
@@ -93,90 +102,107 @@ def compare(
     kept = _truth_arrays(
         {name: array for name, array in results.kept.items() if name not in RESULT_NAMES}
     )
-    path, tree = (str(events), None) if events else _input_of(results.provenance)
-    if path is None:
-        note = "The results do not name their input."
-        return Comparison(kept, {}, 0, None, None, _note(kept, "kept branches", note))
-    try:
-        return _from_input(results, kept, path, tree, conventional_events)
-    except XecError as error:
-        if events:
-            raise
-        logger.warning("%s", error)
-        return Comparison(kept, {}, 0, None, None, _note(kept, "kept branches", f"{error}"))
+    sources = [Source(str(events), None)] if events else _inputs_of(results.provenance)
+    reason = "The results do not name their input."
+    if sources:
+        try:
+            return _from_inputs(results, kept, sources, conventional_events)
+        except XecError as error:
+            if events:
+                raise
+            logger.warning("%s", error)
+            reason = str(error)
+    return Comparison(kept, {}, 0, (), _note(kept, "kept branches", reason))
 
 
 def take_snapshots(comparison: Comparison, entries: Iterable[int]) -> list[Snapshot]:
     """Read some events of the input again, for display; none without the input."""
     snapshots: list[Snapshot] = []
-    if comparison.events is None:
-        return snapshots
-    with open_events(comparison.events, tree=comparison.tree) as file:
-        for entry in entries:
-            for batch in file.batches(1, entry, entry + 1):
-                snapshots.append(Snapshot(entry, batch.npho[0].copy(), batch.dead[0].copy()))
+    for entry in entries:
+        held = [source for source in comparison.sources if source.start <= entry]
+        if not held:
+            continue
+        with open_events(held[-1].path, tree=held[-1].tree) as file:
+            row = entry - held[-1].start
+            snapshots += [
+                Snapshot(entry, batch.npho[0].copy(), batch.time[0].copy(), batch.dead[0].copy())
+                for batch in file.batches(1, row, row + 1)
+            ]
     return snapshots
 
 
-def _from_input(
+def _from_inputs(
     results: Results,
     kept: Mapping[str, FloatArray],
-    path: str,
-    tree: str | None,
+    sources: list[Source],
     conventional_events: int,
 ) -> Comparison:
-    with open_events(path, tree=tree) as plain:
-        names = find_truth(plain.names)
-    wanted = [name for task, name in names.items() if task in COMPONENTS]
-    with open_events(path, tree=tree, keep=wanted) as file:
-        _require_same_length(file, results)
-        n_conventional = min(conventional_events, len(results))
+    truth: dict[str, FloatArray] = {}
+    conventional: dict[str, FloatArray] = {}
+    placed: list[Source] = []
+    start = 0
+    for source in sources:
+        with open_events(source.path, tree=source.tree) as file:
+            wanted = [name for task, name in find_truth(file.names).items() if task in COMPONENTS]
+            entries = file.num_entries
+        if start + entries > len(results):
+            raise _wrong_length(source.path, start + entries, len(results))
+        placed.append(Source(source.path, source.tree, start))
         # Without truth to read, the rest of the file would be read for nothing.
-        stop = len(results) if wanted else n_conventional
-        truth: dict[str, list[FloatArray]] = {}
-        estimates: dict[str, list[FloatArray]] = {}
-        for batch in file.batches(BATCH_EVENTS, 0, stop):
-            _require_same_events(batch, results, path, file.branches.run is not None)
-            for name, array in _truth_arrays(batch.extra).items():
-                truth.setdefault(name, []).append(array)
-            if batch.entry_start < n_conventional:
-                simple = estimate(batch.npho, batch.time, batch.dead)
-                for name, array in simple.to_dict().items():
-                    estimates.setdefault(name, []).append(array)
-    found = dict(kept) or {name: np.concatenate(parts) for name, parts in truth.items()}
-    origin = "kept branches" if kept else f"the input {path}"
+        stop = entries if wanted else min(max(conventional_events - start, 0), entries)
+        with open_events(source.path, tree=source.tree, keep=wanted) as file:
+            for batch in file.batches(BATCH_EVENTS, 0, stop):
+                first = start + batch.entry_start
+                rows = slice(first, first + len(batch))
+                _require_same_events(batch, results, rows, source.path, file)
+                _place(truth, _truth_arrays(batch.extra), rows, len(results))
+                if first < conventional_events:
+                    simple = estimate(batch.npho, batch.time, batch.dead)
+                    _place(conventional, simple.to_dict(), rows, len(results))
+        start += entries
+    if start != len(results):
+        raise _wrong_length(sources[-1].path, start, len(results))
+    known = np.isfinite(conventional["energy"]) if conventional else np.zeros(0, np.bool_)
+    names = ", ".join(source.path for source in sources)
+    found = dict(kept) or truth
     return Comparison(
         truth=found,
-        conventional={name: _pad(parts, len(results)) for name, parts in estimates.items()},
-        n_conventional=len(np.concatenate(estimates["energy"])) if estimates else 0,
-        events=path,
-        tree=tree,
-        note=_note(found, origin, "The input has no truth."),
+        conventional=conventional,
+        n_conventional=int(np.flatnonzero(known)[-1]) + 1 if known.any() else 0,
+        sources=tuple(placed),
+        note=_note(
+            found, "kept branches" if kept else f"the input {names}", "The input has no truth."
+        ),
     )
 
 
-def _require_same_length(file: EventFile, results: Results) -> None:
-    if file.num_entries != len(results):
-        raise InputError(
-            f"the input has {file.num_entries} events, the results have {len(results)}",
-            where=file.path,
-            fix="Give the file the results were made of with --events.",
-        )
+def _place(
+    columns: dict[str, FloatArray], part: Mapping[str, FloatArray], rows: slice, length: int
+) -> None:
+    for name, values in part.items():
+        columns.setdefault(name, np.full(length, np.nan))[rows] = values
+
+
+def _wrong_length(path: str, entries: int, expected: int) -> InputError:
+    return InputError(
+        f"the input has {entries} events up to this file, the results have {expected}",
+        where=path,
+        fix="Give the file the results were made of with --events.",
+    )
 
 
 def _require_same_events(
-    batch: EventBatch, results: Results, path: str, has_numbers: bool
+    batch: EventBatch, results: Results, rows: slice, path: str, file: EventFile
 ) -> None:
-    rows = slice(batch.entry_start, batch.entry_start + len(batch))
-    if has_numbers and not (
-        np.array_equal(batch.run, results.run[rows])
-        and np.array_equal(batch.event, results.event[rows])
-    ):
-        raise InputError(
-            f"run or event numbers differ from the results near entry {batch.entry_start}",
-            where=path,
-            fix="Give the file the results were made of with --events.",
-        )
+    numbers = [(file.branches.run, batch.run, results.run)]
+    numbers.append((file.branches.event, batch.event, results.event))
+    for branch, mine, theirs in numbers:
+        if branch is not None and not np.array_equal(mine, theirs[rows]):
+            raise InputError(
+                f"the numbers in '{branch}' differ from the results near entry {rows.start}",
+                where=path,
+                fix="Give the file the results were made of with --events.",
+            )
 
 
 def _truth_arrays(columns: Mapping[str, NDArray[Any]]) -> dict[str, FloatArray]:
@@ -186,25 +212,23 @@ def _truth_arrays(columns: Mapping[str, NDArray[Any]]) -> dict[str, FloatArray]:
         names = COMPONENTS.get(task, ())
         values = np.asarray(columns[branch], dtype=np.float64)
         values = np.where(np.abs(values) < c.INVALID_ABOVE, values, np.nan)
-        values = values.reshape(len(values), -1)
-        if values.shape[1] == len(names):
+        values = values[:, None] if values.ndim == 1 else values
+        if values.ndim == 2 and values.shape[1] == len(names):
             arrays |= dict(zip(names, values.T, strict=True))
     return arrays
 
 
-def _pad(parts: list[FloatArray], length: int) -> FloatArray:
-    known = np.concatenate(parts)
-    padded = np.full(length, np.nan)
-    padded[: len(known)] = known
-    return padded
-
-
-def _input_of(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    given = provenance.get("input")
-    if not isinstance(given, dict) or not isinstance(given.get("path"), str):
-        return None, None
-    tree = given.get("tree")
-    return given["path"], tree if isinstance(tree, str) else None
+def _inputs_of(provenance: Mapping[str, Any]) -> list[Source]:
+    """Return the input the provenance names, or the inputs of a joint file."""
+    given = provenance.get("inputs", [provenance.get("input")])
+    records = given if isinstance(given, list) else []
+    sources = []
+    for record in records:
+        if not isinstance(record, dict) or not isinstance(record.get("path"), str):
+            return []
+        tree = record.get("tree")
+        sources.append(Source(record["path"], tree if isinstance(tree, str) else None))
+    return sources
 
 
 def _note(truth: Mapping[str, FloatArray], origin: str, reason: str) -> str:

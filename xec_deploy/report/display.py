@@ -7,15 +7,16 @@ in z and arc length.  All lengths are in one scale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xec_deploy.detector import constants as c
 from xec_deploy.detector.geometry import Geometry, design_geometry
+from xec_deploy.physics.observables import sensitive_area
 from xec_deploy.report.comparison import Snapshot
 from xec_deploy.report.style import INK, MUTED, new_figure
 
@@ -31,6 +32,8 @@ OUTER_OFFSET: Final = 147.0
 INNER_HALF: Final = (c.INNER_COLUMNS / 2 * c.MPPC_PITCH_Z, 71.3)
 DEAD_COLOUR: Final = "#e4e7eb"
 DEAD_EDGE: Final = "#b3261e"
+ZOOM: Final = 6.0
+CAPTION: Final[dict[str, Any]] = {"color": MUTED, "fontsize": 8.5}
 LABELS: Final = (
     ("inner", 0.0, 0.0),
     ("upstream", -64.0, INNER_HALF[1] + 1.5),
@@ -66,7 +69,7 @@ def draw_event(
     *,
     title: str,
     points: Mapping[str, tuple[FloatArray, str, str]],
-    notes: str = "",
+    notes: Sequence[tuple[str, str]] = (),
     geometry: Geometry | None = None,
 ) -> Figure:
     """Draw one event.
@@ -76,7 +79,7 @@ def draw_event(
     snapshot
         The raw event.
     title, notes
-        Headline, and lines of text beside the bottom face.
+        Headline, and lines (text, colour) below it.
     points
         Positions to mark on inner and outer face: name -> (uvw (3,) [cm], marker, colour).
     geometry
@@ -87,18 +90,18 @@ def draw_event(
 
     geometry = geometry or design_geometry()
     live = ~snapshot.dead & (np.abs(snapshot.npho) < c.INVALID_ABOVE)
-    photons = np.where(live, snapshot.npho, np.nan)
-    brightest = float(np.nanmax(photons)) if live.any() else 1.0
-    top = max(brightest, 1e3)
-    norm = LogNorm(max(top / 3e4, 10.0), top)
+    # Per sensitive area: a PMT has eleven times that of an MPPC and would outshine it.
+    photons = np.where(live, snapshot.npho / sensitive_area(geometry), np.nan)
+    top = max(float(np.nanmax(photons)), 100.0) if live.any() else 100.0
+    norm = LogNorm(max(top / 1e4, 3.0), top)
     plane = unrolled_positions(geometry)
 
-    figure = new_figure(10.2, 8.4)
+    figure = new_figure(10.2, 9.6)
     axes = figure.add_subplot()
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.set_xlim(-92, 198)
-    axes.set_ylim(-129, 128)
+    axes.set_ylim(-129, 167)
     image = np.ma.masked_invalid(np.clip(photons[: c.N_MPPC], norm.vmin, None))
     rows, columns = c.INNER_ROWS, c.INNER_COLUMNS
     grid = plane[: c.N_MPPC].reshape(rows, columns, 2)
@@ -113,10 +116,9 @@ def draw_event(
     axes.plot(
         *plane[: c.N_MPPC][~live[: c.N_MPPC]].T,
         "s",
-        markersize=2.5,
+        markersize=2.2,
         markerfacecolor=DEAD_COLOUR,
-        markeredgecolor=DEAD_EDGE,
-        markeredgewidth=0.5,
+        markeredgewidth=0,
     )
     tubes = np.arange(c.N_MPPC, c.N_SENSORS)
     for chosen, style in (
@@ -141,55 +143,91 @@ def draw_event(
         axes.add_collection(circles)
     _annotate(axes, title, notes)
     _mark(axes, points)
+    _zoom(axes, mesh, points)
     bar = figure.colorbar(mesh, ax=axes, fraction=0.025, pad=0.01, aspect=35)
-    bar.set_label("photons per sensor")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.set_label("photons per cm² of sensitive area")
+    bar.outline.set_visible(False)
     return figure
 
 
-def _annotate(axes: object, title: str, notes: str) -> None:
-    from matplotlib.axes import Axes  # noqa: PLC0415 - optional
+def _zoom(axes: Any, mesh: Any, points: Mapping[str, tuple[FloatArray, str, str]]) -> None:
+    """Enlarge the surroundings of the first known point, beside the bottom face."""
+    known = [uvw for uvw, _, _ in points.values() if np.isfinite(uvw[:2]).all()]
+    if not known:
+        return
+    u, v = known[0][:2]
+    inset = axes.inset_axes((46.0, -127.0, 46.0, 46.0), transform=axes.transData)
+    values, grid = mesh.get_array(), mesh.get_coordinates()
+    inset.pcolormesh(
+        grid[..., 0], grid[..., 1], values, norm=mesh.norm, cmap=mesh.cmap, rasterized=True
+    )
+    inset.set_facecolor(DEAD_COLOUR)
+    inset.set_xlim(u - ZOOM, u + ZOOM)
+    inset.set_ylim(v - ZOOM, v + ZOOM)
+    inset.set_xticks([])
+    inset.set_yticks([])
+    inset.grid(visible=False)
+    for spine in inset.spines.values():
+        spine.set_visible(True)
+        spine.set_color(INK)
+    axes.plot(  # where it is, without matplotlib's connecting lines across the faces
+        u + ZOOM * np.array([-1, 1, 1, -1, -1]),
+        v + ZOOM * np.array([-1, -1, 1, 1, -1]),
+        color="white",
+        linewidth=0.8,
+    )
+    _plot_points(inset, points)
+    axes.text(69, -80, f"inner, {2 * ZOOM:g} cm wide", ha="center", va="bottom", **CAPTION)
 
-    assert isinstance(axes, Axes)  # noqa: S101 - narrows the type
+
+def _annotate(axes: Any, title: str, notes: Sequence[tuple[str, str]]) -> None:
     axes.set_title(title)
     for name, x, y in LABELS:
         if name == "inner":
             continue
-        axes.text(x, y, name, ha="center", va="bottom", color=MUTED, fontsize=8.5)
-    axes.text(-91, -84, notes, ha="left", va="top", fontsize=8, linespacing=1.5, family="monospace")
+        axes.text(x, y, name, ha="center", va="bottom", **CAPTION)
+    for row, (text, colour) in enumerate(notes):
+        axes.text(
+            -91, 166 - 7.5 * row, text, va="top", fontsize=9, family="monospace", color=colour
+        )
 
 
-def _mark(axes: object, points: Mapping[str, tuple[FloatArray, str, str]]) -> None:
-    from matplotlib import patheffects  # noqa: PLC0415 - optional
-    from matplotlib.axes import Axes  # noqa: PLC0415 - optional
+def _mark(axes: Any, points: Mapping[str, tuple[FloatArray, str, str]]) -> None:
+    """Mark the points on the inner face, and say what the marks mean."""
     from matplotlib.lines import Line2D  # noqa: PLC0415 - optional
 
-    assert isinstance(axes, Axes)  # noqa: S101 - narrows the type
-    halo = [patheffects.withStroke(linewidth=3.2, foreground="white")]
-    handles = []
-    for name, (uvw, marker, colour) in points.items():
-        filled = {"markerfacecolor": "none"} if marker == "o" else {}
-        look = {"color": colour, "marker": marker, "markersize": 11, "markeredgewidth": 1.7}
-        handles.append(Line2D([], [], linestyle="none", label=name, **look, **filled))
-        if np.isfinite(uvw[:2]).all():
-            axes.plot(*uvw[:2], linestyle="none", path_effects=halo, **look, **filled)
+    handles = [
+        Line2D([], [], linestyle="none", label=name, **_look(marker, colour))
+        for name, (_, marker, colour) in points.items()
+    ]
+    dead: dict[str, Any] = {"markerfacecolor": DEAD_COLOUR, "markeredgecolor": DEAD_EDGE}
     handles.append(
-        Line2D(
-            [],
-            [],
-            linestyle="none",
-            marker="s",
-            markersize=6,
-            markerfacecolor=DEAD_COLOUR,
-            markeredgecolor=DEAD_EDGE,
-            label="dead channel",
-        )
+        Line2D([], [], linestyle="none", marker="o", markersize=8, label="dead channel", **dead)
     )
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, 0.985), labelcolor=INK)
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.47, 1.0), labelcolor=INK)
+    _plot_points(axes, points)
+
+
+def _plot_points(axes: Any, points: Mapping[str, tuple[FloatArray, str, str]]) -> None:
+    from matplotlib import patheffects  # noqa: PLC0415 - optional
+
+    halo = [patheffects.withStroke(linewidth=3.2, foreground="white")]
+    for uvw, marker, colour in points.values():
+        if np.isfinite(uvw[:2]).all():
+            axes.plot(*uvw[:2], linestyle="none", path_effects=halo, **_look(marker, colour))
+
+
+def _look(marker: str, colour: str) -> dict[str, Any]:
+    filled = {"markerfacecolor": "none"} if marker == "o" else {}
+    return {
+        "color": colour,
+        "marker": marker,
+        "markersize": 11,
+        "markeredgewidth": 1.7,
+        **filled,
+    }
 
 
 def _edges(centres: FloatArray) -> FloatArray:
     middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate(
-        [[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]]
-    )
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,7 @@ MARKERS: Final = {"network": "o", "conventional": "s"}
 NAMES: Final = {"network": "network", "conventional": "simple conventional"}
 
 
-def draw_residuals(
-    residuals: Estimates, figures: Mapping[str, Mapping[str, Resolution]]
-) -> Figure:
+def draw_residuals(residuals: Estimates, figures: Mapping[str, Mapping[str, Resolution]]) -> Figure:
     """Draw the residuals of each quantity, normalised to unit area, all methods in one panel."""
     quantities = _present(residuals)
     figure, panels = _grid(len(quantities) + 1)
@@ -53,8 +51,9 @@ def draw_residuals(
             if method == "network":
                 axes.stairs(density, bins, color=COLOURS[method], fill=True, alpha=0.12)
         axes.set_xlim(-reach, reach)
-        axes.set_ylim(bottom=0)
-        axes.margins(y=0.25)
+        tallest = max((_density(values, bins).max() for values in shown.values()), default=1.0)
+        # Head-room for the figures, which must not cover the peak.
+        axes.set_ylim(0, 1.38 * tallest if tallest > 0 else 1.0)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False)
@@ -216,9 +215,9 @@ def _present(values: Estimates) -> list[Quantity]:
 
 
 def _grid(panels: int, *, height: float = 2.35) -> tuple[Figure, list[Axes]]:
-    columns = min(panels, 4)
+    columns = 4
     rows = -(-panels // columns)
-    figure = new_figure(max(2.75 * columns, 5.0), height * rows + 0.1)
+    figure = new_figure(2.75 * columns, height * rows + 0.1)
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
@@ -242,7 +241,9 @@ def _range(values: FloatArray) -> tuple[float, float]:
 def _with_error(value: float, error: float, unit: str) -> str:
     if not np.isfinite(value):
         return "too few events"
-    digits = 2 if not np.isfinite(error) or error <= 0 else int(max(0, 1 - np.floor(np.log10(error))))
+    digits = (
+        2 if not np.isfinite(error) or error <= 0 else int(max(0, 1 - np.floor(np.log10(error))))
+    )
     digits = min(digits, 4)
     return f"$\\sigma_{{68}}$ = {value:.{digits}f} ± {error:.{digits}f} {unit}"
 
@@ -261,8 +262,10 @@ def _legend(
         if method == "truth":
             handles.append(Patch(color=MUTED, alpha=0.35, label="truth", linewidth=0))
             continue
-        style = {"linewidth": 2.0} if lines else {"linestyle": "none", "marker": MARKERS[method]}
-        handles.append(Line2D([], [], color=COLOURS[method], label=NAMES[method], **style))  # type: ignore[arg-type]
+        style: dict[str, Any] = (
+            {"linewidth": 2.0} if lines else {"linestyle": "none", "marker": MARKERS[method]}
+        )
+        handles.append(Line2D([], [], color=COLOURS[method], label=NAMES[method], **style))
     if published:
         handles.append(
             Line2D([], [], color=MUTED, linestyle=(0, (4, 3)), label="published, 52.8 MeV")

@@ -17,6 +17,7 @@ from xec_deploy.report.style import SavedFigure
 __all__ = ["render_page"]
 
 TEMPLATE = "report.html.j2"
+DASH = "\N{EN DASH}"
 
 
 def render_page(summary: Mapping[str, Any], figures: Sequence[SavedFigure]) -> str:
@@ -96,16 +97,16 @@ def _table(resolutions: Mapping[str, Any]) -> list[dict[str, Any]]:
 def with_error(value: float | None, error: float | None) -> str:
     """Format a value to two digits of its error, e.g. ``1.830 ± 0.032``; a dash for None."""
     if value is None:
-        return "–"
+        return DASH
     if error is None or error <= 0:
         return f"{value:.3g}"
     digits = min(max(0, 1 - math.floor(math.log10(error))), 6)
     text = f"{value:.{digits}f} ± {error:.{digits}f}"
-    return text.replace("-", "−")  # noqa: RUF001 - a minus sign, not a hyphen
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return DASH if share is None else f"{100 * share:.1f} %"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -118,7 +119,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
         elif isinstance(value, str):
             rows.append((name, value))
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
-            rows.append((name, ", ".join(value)))
+            rows.append((name, (" " if key == "command" else ", ").join(value)))
         else:
             rows.append((name, json.dumps(value)))
     return rows

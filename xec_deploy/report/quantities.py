@@ -55,7 +55,8 @@ class Quantity:
         """Axis label of the residual."""
         if self.relative:
             return f"${self.symbol}_\\mathrm{{rec}} / {self.symbol}_\\mathrm{{true}} - 1$ [%]"
-        return f"${self.symbol}_\\mathrm{{rec}} - {self.symbol}_\\mathrm{{true}}$ [{self.residual_unit}]"
+        difference = f"${self.symbol}_\\mathrm{{rec}} - {self.symbol}_\\mathrm{{true}}$"
+        return f"{difference} [{self.residual_unit}]"
 
     @property
     def label(self) -> str:
@@ -66,8 +67,8 @@ class Quantity:
 MRAD_PER_DEGREE: Final = float(np.radians(1e3))
 
 QUANTITIES: Final = (
-    Quantity("energy", r"E_\gamma", "Energy", "MeV", 1e3, "%", 100.0, 1.8, relative=True),
-    Quantity("timing", r"t_\gamma", "Time", "ns", 1.0, "ps", 1e3, 65.0),
+    Quantity("energy", "E", "Energy", "MeV", 1e3, "%", 100.0, 1.8, relative=True),
+    Quantity("timing", "t", "Time", "ns", 1.0, "ps", 1e3, 65.0),
     Quantity("u", "u", "Position u", "cm", 1.0, "mm", 10.0, 2.5),
     Quantity("v", "v", "Position v", "cm", 1.0, "mm", 10.0, 2.5),
     Quantity("w", "w", "Depth w", "cm", 1.0, "mm", 10.0, 5.0),

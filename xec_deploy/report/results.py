@@ -6,16 +6,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntFlag
 from typing import Any, Final
 
 import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from xec_deploy.errors import InputError, nearest
+from xec_deploy.errors import InputError
+from xec_deploy.inference.status import Status
 
-__all__ = ["RESULT_NAMES", "Results", "Status", "read_results"]
+__all__ = ["RESULT_NAMES", "Results", "read_results"]
 
 RESULT_TREE: Final = "xec"
 RESULT_NAMES: Final = ("energy", "theta", "phi", "timing", "u", "v", "w", "x", "y", "z")
@@ -23,16 +23,6 @@ RESULT_NAMES: Final = ("energy", "theta", "phi", "timing", "u", "v", "w", "x", "
 BOOKKEEPING: Final = ("run", "event", "status", "n_dead", "n_inpainted")
 MAX_ELEMENTS: Final = 16
 """Kept branches with more elements an event (raw channels) are not loaded."""
-
-
-class Status(IntFlag):
-    """Bits of the branch ``status``."""
-
-    INPAINTED = 1
-    TOO_MANY_DEAD = 2
-    NO_VALID_INPUT = 4
-    OUTSIDE_TRAINING_RANGE = 8
-    UNREADABLE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +84,8 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     where = os.fspath(path)
     try:
         with uproot.open(where) as file:
-            trees = {key.partition(";")[0] for key in file.keys(recursive=False)}  # noqa: SIM118 -- not a mapping
-            if RESULT_TREE not in trees:
-                raise InputError(
-                    f"no tree '{RESULT_TREE}' in the file",
-                    where=where,
-                    fix=f"It must be an output of 'xec-deploy infer'. {nearest(RESULT_TREE, trees)}"
-                    if trees
-                    else "It must be an output of 'xec-deploy infer'.",
-                )
+            trees = {key.partition(";")[0] for key in file.keys(recursive=False)}
+            _require_tree(trees, where)
             columns = _columns(file[RESULT_TREE])
             entries = int(file[RESULT_TREE].num_entries)
             provenance = _provenance(file, where) if "provenance" in trees else {}
@@ -115,6 +98,15 @@ def read_results(path: str | os.PathLike[str]) -> Results:
             fix="Check that the file is complete; 'xec-deploy infer' continues a .part file.",
         ) from error
     return _results(where, columns, entries, provenance)
+
+
+def _require_tree(trees: set[str], where: str) -> None:
+    if RESULT_TREE not in trees:
+        raise InputError(
+            f"no tree '{RESULT_TREE}' in the file",
+            where=where,
+            fix="It must be an output of 'xec-deploy infer'.",
+        )
 
 
 def _results(

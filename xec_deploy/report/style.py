@@ -32,7 +32,7 @@ INK: Final = "#1f2328"
 MUTED: Final = "#8a9099"
 """Blue and vermilion of M. Okabe and K. Ito's palette, told apart by every colour vision."""
 
-STYLE: Final[dict[str, Any]] = {
+STYLE: Final[Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9.5,

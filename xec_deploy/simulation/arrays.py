@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xec_deploy.errors import UsageError
+
 __all__ = ["Array", "Arrays", "NumPyArrays", "TorchArrays", "choose_arrays"]
 
 Array = Any
@@ -138,7 +140,20 @@ class TorchArrays:
 
 
 def choose_arrays(device: str = "cpu") -> Arrays:
-    """Return NumPy for ``cpu``, torch for any other device (``cuda``, ``cuda:1``)."""
+    """Return NumPy for ``cpu``, torch for any other device (``cuda``, ``cuda:1``).
+
+    Raises
+    ------
+    UsageError
+        If torch cannot use the device.
+    """
     if device == "cpu":
         return NumPyArrays()
-    return TorchArrays(device)
+    try:
+        return TorchArrays(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(
+            f"torch cannot use the device {device!r} ({reason})",
+            fix="Use 'cpu', or 'cuda' where torch sees a GPU.",
+        ) from error

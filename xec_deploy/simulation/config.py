@@ -43,7 +43,7 @@ class SimulationConfig(BaseModel):
     n_spots: Count = 36
     """Energy deposits an event; each is one point source of light."""
     absorption_length: Positive = 120.0
-    diffuse_fraction: Fraction = 0.12
+    diffuse_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.12
     """Share of the collected light that arrives scattered, spread by sensor area."""
 
     common_spread: NonNegative = 0.016

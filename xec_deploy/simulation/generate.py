@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from xec_deploy.detector.coordinates import direction_to_angles, xyz_to_uvw
 from xec_deploy.detector.geometry import Geometry, design_geometry
+from xec_deploy.errors import UsageError
 from xec_deploy.simulation.arrays import Array, Arrays, NumPyArrays
 from xec_deploy.simulation.config import SimulationConfig
 from xec_deploy.simulation.light import Light, Optics, collect
@@ -80,9 +81,19 @@ def simulate(
         Array namespace, NumPy by default.
     threads
         Blocks simulated at the same time (NumPy only); does not change the events.
+
+    Raises
+    ------
+    UsageError
+        If a number makes no sense.
     """
-    if first_event % BLOCK_EVENTS:
-        raise ValueError(f"first_event must be a multiple of {BLOCK_EVENTS}")
+    if first_event < 0 or first_event % BLOCK_EVENTS:
+        raise UsageError(
+            f"first_event is {first_event}",
+            fix=f"It must be a multiple of {BLOCK_EVENTS}: events are drawn in blocks.",
+        )
+    if n_events < 0 or threads < 1:
+        raise UsageError(f"cannot simulate {n_events} events in {threads} threads")
     arrays = arrays or NumPyArrays()
     setup = _Setup(config, arrays, Optics.of(geometry or design_geometry(), arrays))
     first_block = first_event // BLOCK_EVENTS

@@ -58,7 +58,10 @@ class Optics:
 
 @dataclass(frozen=True)
 class Light:
-    """Expected photons (n, 4760) and their mean arrival time (n, 4760) [s]."""
+    """Expected photons (n, 4760) and their mean arrival time (n, 4760) [s].
+
+    The time is that of the direct light, or of a straight path where there is none.
+    """
 
     photons: Array
     arrival: Array
@@ -122,6 +125,10 @@ def _collect(
     photons = (emitted @ fraction)[:, 0]
     weighted = (emitted @ (fraction * distance.reshape(n, k, -1)))[:, 0]
     delayed = ((emitted * delay[:, None, :]) @ fraction)[:, 0]
-    travel = weighted * (c.REFRACTIVE_INDEX / c.SPEED_OF_LIGHT) + delayed
-    arrival = travel / photons.clip(1e-12, None)
-    return photons * optics.area, arrival
+    slowness = c.REFRACTIVE_INDEX / c.SPEED_OF_LIGHT
+    direct = (weighted * slowness + delayed) / photons.clip(1e-12, None)
+    # A sensor that no spot sees has scattered light only, which comes no earlier than straight.
+    total = emitted.sum(-1).clip(1e-12, None)
+    path = (emitted @ distance.reshape(n, k, -1))[:, 0] / total
+    scattered = path * slowness + (emitted[:, 0] * delay).sum(-1)[:, None] / total
+    return photons * optics.area, xp.where(photons > 1e-12, direct, scattered)

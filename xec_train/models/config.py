@@ -22,6 +22,7 @@ TASK_DIMENSIONS: Final[dict[TaskName, int]] = {
 
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Pool = Annotated[int, Field(ge=1)]
 
 
 class ModelConfig(BaseModel):
@@ -34,7 +35,7 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     outer_mode: Literal["finegrid", "split"] = "finegrid"
-    outer_fine_pool: tuple[int, int] | None = None
+    outer_fine_pool: tuple[Pool, Pool] | None = None
     encoder_dim: Annotated[int, Field(ge=32)] = 1024
     hex_channels: Annotated[int, Field(ge=8)] = 96
     """Width of the hexagonal faces' encoder: 96 in every research checkpoint, where it costs
@@ -42,6 +43,8 @@ class ModelConfig(BaseModel):
     dim_feedforward: Annotated[int, Field(gt=0)] | None = None
     num_fusion_layers: Annotated[int, Field(ge=1)] = 2
     hidden_dim: Annotated[int, Field(gt=0)] = 256
+    moments: bool = False
+    """Give the heads the moments of the light distribution; no research checkpoint has them."""
     drop_path_rate: Rate = 0.0
     transformer_dropout: Rate = 0.1
     head_dropout: Rate = 0.2

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from xec_deploy.detector.layout import Layout
+from xec_deploy.normalisation import Normalisation
 from xec_train.models.config import ModelConfig, TaskName
 from xec_train.models.encoder import XECEncoder
+from xec_train.models.moments import N_MOMENTS, Moments
 
-__all__ = ["XECMultiHeadModel"]
+__all__ = ["LAST_LAYER", "XECMultiHeadModel"]
+
+LAST_LAYER = 6
+"""Index of the last linear layer of a head."""
 
 
 def _head(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -32,15 +38,21 @@ class XECMultiHeadModel(nn.Module):
         Architecture.
     layout
         Index maps; part of the model, see :mod:`xec_deploy.detector.layout`.
-    sentinel_time
-        Normalised value of an invalid time, needed to pool the fine grid.
+    normalisation
+        Of the input: the fine grid is pooled over valid times, and moments are taken of photons.
     """
 
-    def __init__(self, config: ModelConfig, layout: Layout, sentinel_time: float) -> None:
+    def __init__(self, config: ModelConfig, layout: Layout, normalisation: Normalisation) -> None:
         super().__init__()
         self.config = config
-        self.backbone = XECEncoder(config, layout, sentinel_time)
+        self.backbone = XECEncoder(config, layout, normalisation.sentinel_time)
         inputs = self.backbone.pos_embed.shape[1] * config.encoder_dim
+        if config.moments:
+            self.moments = Moments(normalisation)
+            self.anchors = nn.ModuleDict(
+                {task: nn.Linear(N_MOMENTS, config.outputs_of(task)) for task in config.heads}
+            )
+            inputs += N_MOMENTS
         self.heads = nn.ModuleDict(
             {
                 task: _head(inputs, config.hidden_dim, config.outputs_of(task), config.head_dropout)
@@ -51,4 +63,11 @@ class XECMultiHeadModel(nn.Module):
     def forward(self, x: Tensor) -> dict[TaskName, Tensor]:
         """Turn (batch, 4760, 2) into {task: (batch, outputs)}, means before log variances."""
         features = self.backbone(x).flatten(1)
-        return {task: self.heads[task](features) for task in self.config.active_tasks}
+        if not self.config.moments:
+            return {task: self.heads[task](features) for task in self.config.active_tasks}
+        moments = self.moments(x)
+        features = torch.cat([features, moments], dim=1)
+        return {
+            task: self.heads[task](features) + self.anchors[task](moments)
+            for task in self.config.active_tasks
+        }
