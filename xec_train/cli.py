@@ -36,7 +36,7 @@ COMMANDS = {
 def cli() -> None:
     """Train networks of the MEG II liquid-xenon detector, and simulate events for it.
 
-    Example: xec-train simulate -o data/ --events 20000 --files 4
+    Example: xec-train simulate -o data/train --events 20000 --files 4
     """
 
 

@@ -57,6 +57,9 @@ class RegressorModule(lightning.LightningModule):
         self.model = XECMultiHeadModel(
             model_config, get_layout(config.layout), config.normalization
         )
+        if model_config.moments:
+            # Fitted in closed form; gradient steps would only add their noise.
+            self.model.anchors.requires_grad_(requires_grad=False)
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
         self._residuals: dict[TaskName, list[Tensor]] = {}
 
@@ -65,7 +68,7 @@ class RegressorModule(lightning.LightningModule):
         with torch.no_grad():
             moments = torch.cat([self.model.moments(self._normalise(b)) for b in batches])
         targets = {task: torch.cat([b.targets[task] for b in batches]) for task in self.scales}
-        fitted = fit_anchors(self.model, moments, targets, self.scales)
+        fitted = fit_anchors(self.model, moments, targets)
         for model in (self.model, self.average):
             model.load_state_dict({**model.state_dict(), **fitted})
 
@@ -75,11 +78,13 @@ class RegressorModule(lightning.LightningModule):
         )
         return torch.stack(channels, dim=-1)
 
-    def predict(self, model: torch.nn.Module, batch: RawBatch) -> dict[TaskName, Tensor]:
+    def predict(self, model: XECMultiHeadModel, batch: RawBatch) -> dict[TaskName, Tensor]:
         """Return physical predictions of ``model`` for raw events."""
+        outputs, anchors = model.parts(self._normalise(batch))
         return {
-            task: self.scales[task].mean.to(out) + self.scales[task].spread.to(out) * out
-            for task, out in model(self._normalise(batch)).items()
+            task: anchors.get(task, self.scales[task].mean.to(out))
+            + self.scales[task].unit(anchored=model.config.moments).to(out) * out
+            for task, out in outputs.items()
         }
 
     def training_step(self, batch: RawBatch, batch_index: int) -> Tensor:  # noqa: ARG002
@@ -133,8 +138,9 @@ class RegressorModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay on biases and norms; cosine schedule after a warm-up."""
         options = self.config.training
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        decayed = [p for p in trained if p.ndim > 1]
+        plain = [p for p in trained if p.ndim <= 1]
         optimiser = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": options.weight_decay},
@@ -237,7 +243,9 @@ def train_regressor(config: RegressorConfig) -> Path:
     module = RegressorModule(config, scales, total_steps)
     if config.model.moments:
         module.initialise_anchors(first)
-    recipe = config.model_dump(mode="json")
+    del first
+    # Without what follows from the section tasks: the record can be loaded as a configuration.
+    recipe = config.model_dump(mode="json", exclude={"model": {"active_tasks", "heads"}})
     # Validations spread evenly, so that the last one sees the end of the epoch.
     validations = math.ceil(len(training) / config.training.val_every_steps)
     best = _SaveBest(directory, recipe)
@@ -249,7 +257,7 @@ def train_regressor(config: RegressorConfig) -> Path:
         gradient_clip_val=config.training.grad_clip,
         val_check_interval=len(training) // validations,
         num_sanity_val_steps=0,
-        log_every_n_steps=50,
+        log_every_n_steps=min(50, len(training)),
         enable_checkpointing=False,
         enable_model_summary=False,
         logger=CSVLogger(directory, name="", version=""),

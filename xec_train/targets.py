@@ -1,8 +1,8 @@
 """Scales of the targets: how physical units meet the loss.
 
-The heads learn standardised quantities, ``target = mean + spread * output``.  Folding mean and
-spread into the last linear layer afterwards gives a model that emits physical units, as every
-checkpoint does.
+The heads learn scaled quantities, ``target = offset + unit * output``, where the offset is the mean
+of the target or the anchor's estimate of it.  Folding offset and unit into the last linear layer
+afterwards gives a model that emits physical units, as every checkpoint does.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ class TargetScale:
     spread: Tensor
     loss: Tensor
 
+    def unit(self, *, anchored: bool) -> Tensor:
+        """Physical size of a head's output of one.
+
+        A head alone must cover the spread of the target.  On top of an anchor it gives a
+        correction of the order of the resolution; in that unit the noise of gradient steps,
+        which is relative to one, stays far below it.
+        """
+        return self.loss if anchored else self.spread
+
 
 def measure_scales(
     batches: Iterable[RawBatch], tasks: Mapping[TaskName, TaskConfig]
@@ -41,7 +50,7 @@ def measure_scales(
     scales = {}
     for task, parts in collected.items():
         values = torch.cat(parts).double()
-        spread = values.std(dim=0).clamp_min(1e-6)
+        spread = values.std(dim=0, correction=0).clamp_min(1e-6)
         stated = tasks[task].loss_scale
         loss = spread if stated is None else torch.tensor(stated, dtype=torch.float64)
         scales[task] = TargetScale(
@@ -54,9 +63,8 @@ def fit_anchors(
     model: XECMultiHeadModel,
     moments: Tensor,
     targets: Mapping[TaskName, Tensor],
-    scales: Mapping[TaskName, TargetScale],
 ) -> dict[str, Tensor]:
-    """Fit the linear anchors to scaled targets by least squares.
+    """Fit the linear anchors to the targets, in physical units, by least squares.
 
     Gradient steps would need a large part of the training for what a linear fit gives at once.
 
@@ -65,9 +73,7 @@ def fit_anchors(
     model
         A regressor with moments.
     moments, targets
-        (n, 22) and per task (n, components), of the same events.
-    scales
-        Of the targets.
+        (n, features) and per task (n, components), of the same events.
 
     Returns
     -------
@@ -78,9 +84,8 @@ def fit_anchors(
     state = model.state_dict()
     design = torch.cat([moments, torch.ones(len(moments), 1)], dim=1).double()
     fitted: dict[str, Tensor] = {}
-    for task, scale in scales.items():
-        scaled = ((targets[task] - scale.mean) / scale.spread).double()
-        solution = torch.linalg.lstsq(design, scaled).solution.to(moments.dtype)
+    for task, target in targets.items():
+        solution = torch.linalg.lstsq(design, target.double()).solution.to(moments.dtype)
         values = {"weight": solution[:-1].T, "bias": solution[-1]}
         for kind, value in values.items():
             anchor, last = f"anchors.{task}.{kind}", f"heads.{task}.{LAST_LAYER}.{kind}"
@@ -93,15 +98,14 @@ def fit_anchors(
 def fold_scales(
     model: XECMultiHeadModel, scales: Mapping[TaskName, TargetScale]
 ) -> dict[str, Tensor]:
-    """Return weight and bias of the last layers, by state-dict name, in physical units."""
+    """Return last layers and anchors, by state-dict name, that give physical units."""
     state = model.state_dict()
     folded: dict[str, Tensor] = {}
     for task, scale in scales.items():
         last = f"heads.{task}.{LAST_LAYER}"
-        spread = scale.spread.to(state[f"{last}.weight"])
-        folded[f"{last}.weight"] = spread[:, None] * state[f"{last}.weight"]
-        folded[f"{last}.bias"] = scale.mean.to(spread) + spread * state[f"{last}.bias"]
-        if model.config.moments:
-            for name, factor in (("weight", spread[:, None]), ("bias", spread)):
-                folded[f"anchors.{task}.{name}"] = factor * state[f"anchors.{task}.{name}"]
+        unit = scale.unit(anchored=model.config.moments).to(state[f"{last}.weight"])
+        folded[f"{last}.weight"] = unit[:, None] * state[f"{last}.weight"]
+        folded[f"{last}.bias"] = unit * state[f"{last}.bias"]
+        if not model.config.moments:
+            folded[f"{last}.bias"] = folded[f"{last}.bias"] + scale.mean.to(unit)
     return folded

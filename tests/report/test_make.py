@@ -84,9 +84,9 @@ def test_without_truth_there_are_distributions(tmp_path, write_results):
     assert report.summary["events_per_second"] is None
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("count", [0, 2])
 def test_a_handful_of_events_makes_a_report(tmp_path, write_results, count):
-    names = ["run", "event", "status", "energy", "u", "v", "w", "energyTruth", "uvwTruth"]
+    names = ["run", "event", "status", "energy", "energyTruth"]
     path = write_results(names, origin={}, select=slice(0, count))
     report = make_report(path, tmp_path / "report")
     assert report.summary["events"] == count

@@ -264,10 +264,9 @@ def test_times(events):
     assert (earliest > -1e-12).all()
     assert np.median(earliest) < 1e-10
     assert (time[certain] < 40e-9).all()
-    # The conversion precedes its light: its time on that scale is negative, some ns.
-    truth = events["timeTruth"]
-    assert (truth < 0.5).all()
-    assert (truth > -12).all()
+    # On this scale the conversion is some ns off: the flight of the light to the nearest sensor
+    # against the time fluctuation of the earliest one.
+    assert (np.abs(events["timeTruth"]) < 12).all()
 
 
 def test_light_takes_its_time(sample):
@@ -289,6 +288,7 @@ def test_light_takes_its_time(sample):
     # From the middle of the shower, not from the first conversion: a spread, but no channel,
     # lit directly or by scattered light alone, is much earlier than light can be.
     assert np.median(speed) == pytest.approx(1, abs=0.15)
+    assert (exact["timeTruth"] < 0).all()  # the conversion precedes its light
     late = distance[timed] > 25
     assert speed[late].min() > 0.5
 
@@ -325,8 +325,8 @@ def test_pile_up(sample, total_photoelectrons):
     assert second.mean() == pytest.approx(0.4, abs=0.15)
     np.testing.assert_array_equal(some["energyTruth"], one["energyTruth"])
     ratio = total_photoelectrons(some) / total_photoelectrons(one)
-    np.testing.assert_allclose(ratio[~second], 1, atol=0.02)
-    assert (ratio[second] > 1.02).mean() > 0.9
+    np.testing.assert_allclose(ratio[~second], 1, atol=0.05)
+    assert (ratio[second] > 1.05).mean() > 0.8
     assert (sample(50, pileup_fraction=1.0)["nGamma"] == 2).all()
 
 

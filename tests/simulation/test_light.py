@@ -49,15 +49,20 @@ def test_solid_angle(points, geometry_factors):
     transmission = (1 - reflected) * (1 - (1 - np.clip(cosine, 0, 1)) ** 5)
     seen = (cosine > 0.2) & (exact > 0)
     mppc = design_geometry().is_mppc
-    # The model takes a sensor as a disc of its area; beyond 3 cm (a chip array) or 12 cm (a
-    # tube, 4.5 cm wide, seen aslant) that is good to some per cent.
-    for kind, nearest, tolerance in ((mppc, 3, 0.05), (~mppc, 12, 0.05)):
+    photons, _ = photons_of(points)
+    # The model takes a sensor as a point of its area, corrected for its size head-on: close by
+    # and aslant it loses some per cent, far away nothing.
+    for kind, nearest, worst, mean in (
+        (mppc, 3, 0.10, 0.05),
+        (mppc, 6, 0.03, 0.003),
+        (~mppc, 12, 0.07, 0.005),
+        (~mppc, 20, 0.03, 0.003),
+    ):
         tested = seen & kind & (distance > nearest)
-        model = photons_of(points)[0][tested] / transmission[tested]
-        ratio = model / exact[tested]
         assert tested.sum() > 1000
-        assert np.abs(ratio - 1).max() < tolerance
-        assert ratio.mean() == pytest.approx(1, abs=0.005)
+        ratio = photons[tested] / transmission[tested] / exact[tested]
+        assert np.abs(ratio - 1).max() < worst
+        assert ratio.mean() == pytest.approx(1, abs=mean)
 
 
 def test_sensors_that_face_away_are_dark(points, geometry_factors):
@@ -84,7 +89,7 @@ def test_arrival_time(points, geometry_factors):
     # Lit or not: light from a point comes no earlier than straight at c / n.
     far = distance > 10
     np.testing.assert_allclose(
-        arrival[far], distance[far] * 1.61 / 2.99792458e10, rtol=0.005, atol=0
+        arrival[far], distance[far] * 1.61 / 2.99792458e10, rtol=0.015, atol=0
     )
     assert (cosine[far] < 0).any()
 
@@ -146,16 +151,21 @@ def test_single_precision_throughout(arrays):
 @pytest.mark.parametrize("make", [NumPyArrays, lambda *key: TorchArrays("cpu", *key)])
 def test_random_streams(make):
     base = make()
-    draws = np.stack([np.array(base.seed(*key).uniform(1000)) for key in ((1, 0), (1, 1), (2, 0))])
+
+    def draw(arrays):
+        return arrays.to_numpy(arrays.uniform(1000))
+
+    draws = np.stack([draw(base.seed(*key)) for key in ((1, 0), (1, 1), (2, 0))])
     assert len(np.unique(draws)) > 2950
-    np.testing.assert_array_equal(draws[0], np.array(make(1, 0).uniform(1000)))
+    np.testing.assert_array_equal(draws[0], draw(make(1, 0)))
     stream = make(5, 6)
-    uniform = np.array(stream.uniform(200, 500))
+    uniform = stream.to_numpy(stream.uniform(200, 500))
     assert uniform.min() >= 0
     assert uniform.max() < 1
-    normal, exponential = np.array(stream.normal(200, 500)), np.array(stream.exponential(200, 500))
+    normal = stream.to_numpy(stream.normal(200, 500))
+    exponential = stream.to_numpy(stream.exponential(200, 500))
     mean = stream.asarray(np.full((200, 500), 3.5))
-    poisson = np.array(stream.poisson(mean))
+    poisson = stream.to_numpy(stream.poisson(mean))
     for values, expected, variance in (
         (uniform, 0.5, 1 / 12),
         (normal, 0, 1),

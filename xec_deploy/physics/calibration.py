@@ -24,6 +24,7 @@ from xec_deploy.physics.conventional import (
     depth_argument,
     depth_terms,
     position_terms,
+    time_terms,
 )
 from xec_deploy.physics.observables import (
     ChargeObservables,
@@ -117,16 +118,16 @@ def calibrate(
     w_range = (0.0, float(np.quantile(uvw[:, 2], 0.999)))
     empty: tuple[float, ...] = (0.0,)
     constants = ConventionalConstants(face_weight, empty, u, v, w, w_range, empty)
-    depth = depth_argument(charge_centroid(seen, constants)[:, 2])
+    estimated = charge_centroid(seen, constants)[:, 2]
     ratio = face_sum @ np.array(face_weight) / energy
     return ConventionalConstants(
         face_weight=face_weight,
-        energy_of_w=_fit(np.vander(depth, 4, increasing=True), ratio),
+        energy_of_w=_fit(np.vander(depth_argument(estimated), 4, increasing=True), ratio),
         u=u,
         v=v,
         w=w,
         w_range=w_range,
-        time_of_w=_fit(np.vander(depth, 4, increasing=True), delay),
+        time=_fit(time_terms(seen, estimated), delay),
         origin={"events": int(np.count_nonzero(usable)), **(origin or {})},
     )
 

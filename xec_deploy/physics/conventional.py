@@ -64,11 +64,11 @@ class ConventionalConstants:
     u, v
         Coefficients of :func:`position_terms` for each coordinate.
     w
-        Coefficients of the terms share^i width^j, i + j <= 4, i the slower index [cm].
+        Coefficients of :func:`depth_terms` [cm].
     w_range
         Estimates of w are clipped to this range [cm].
-    time_of_w
-        Polynomial in min(w, 20 cm), ascending, that the mean emission time is reduced by [s].
+    time
+        Coefficients of :func:`time_terms`, whose sum the mean emission time is reduced by [s].
     origin
         How the constants were made.
     """
@@ -79,7 +79,7 @@ class ConventionalConstants:
     v: tuple[float, ...]
     w: tuple[float, ...]
     w_range: tuple[float, ...]
-    time_of_w: tuple[float, ...]
+    time: tuple[float, ...]
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def estimate(
     xyz = uvw_to_xyz(uvw)
     angle = centroid_angle(uvw)
     emission = mean_emission_time(npho, time, dead, uvw, geometry=geometry)
-    timing = emission - _polynomial(constants.time_of_w, uvw[:, 2])
+    timing = emission - time_terms(observables, uvw[:, 2]) @ np.array(constants.time)
     return ConventionalEstimates(
         energy=charge_sum(observables, uvw[:, 2], constants),
         theta=angle[:, 0],
@@ -256,14 +256,32 @@ def position_terms(observables: ChargeObservables, axis: int) -> FloatArray:
 
 
 def depth_terms(observables: ChargeObservables) -> FloatArray:
-    """Return the terms (n, 15) that w is linear in: share^i width^j, i + j <= 4."""
-    share, width = observables.share, observables.width
-    return np.stack([share**i * width**j for i in range(5) for j in range(5 - i)], axis=1)
+    """Return the terms (n, 18) that w is linear in.
+
+    share^i width^j with i + j <= 4, i the slower index; then the logarithm of the light alone,
+    times share and times width: the higher the energy, the farther behind the first interaction
+    is the middle of the shower.
+    """
+    share, width, light = observables.share, observables.width, _log_light(observables)
+    terms = [share**i * width**j for i in range(5) for j in range(5 - i)]
+    return np.stack([*terms, light, light * share, light * width], axis=1)
+
+
+def time_terms(observables: ChargeObservables, w: FloatArray) -> FloatArray:
+    """Return the terms (n, 5) of the time offset: w^0 to w^3 (to 20 cm), logarithm of the light."""
+    powers = np.vander(depth_argument(w), 4, increasing=True)
+    return np.column_stack([powers, _log_light(observables)])
 
 
 def depth_argument(w: FloatArray) -> FloatArray:
     """Return min(max(w, 0), 20) [cm]: beyond, too few events constrain a polynomial."""
     return np.clip(w, 0.0, 20.0)
+
+
+def _log_light(observables: ChargeObservables) -> FloatArray:
+    total = observables.face_sum.sum(axis=1)
+    positive = total > 0
+    return np.where(positive, np.log(np.where(positive, total, 1.0) / 1e6), np.nan)
 
 
 def _polynomial(coefficients: tuple[float, ...], w: FloatArray) -> FloatArray:

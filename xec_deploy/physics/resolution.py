@@ -24,7 +24,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xec_deploy.errors import UsageError
-from xec_deploy.physics.width import ONE_SIGMA, core_of_sorted, finite_values, interval_of_sorted
+from xec_deploy.physics.width import (
+    ONE_SIGMA,
+    core_of_sorted,
+    finite_values,
+    interval_of_sorted,
+    median_of_sorted,
+)
 
 __all__ = ["Profile", "Resolution", "profile", "resolution"]
 
@@ -200,7 +206,7 @@ def profile(
 
 def _estimates(ordered: FloatArray) -> FloatArray:
     low, high = interval_of_sorted(ordered, ONE_SIGMA)
-    return np.array([np.median(ordered), (high - low) / 2, core_of_sorted(ordered).sigma])
+    return np.array([median_of_sorted(ordered), (high - low) / 2, core_of_sorted(ordered).sigma])
 
 
 def _bootstrap(

@@ -25,6 +25,7 @@ __all__ = [
     "finite_values",
     "gaussian_core",
     "interval_of_sorted",
+    "median_of_sorted",
     "smallest_interval",
 ]
 
@@ -34,6 +35,7 @@ ONE_SIGMA: Final = math.erf(1 / math.sqrt(2))
 """Share of a Gaussian within one standard deviation, 0.6827."""
 CORE_WINDOW: Final = 2.0
 TAIL_WINDOW: Final = 3.0
+CORE_TOLERANCE: Final = 1e-4
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def gaussian_core(values: ArrayLike) -> GaussianCore:
     """Return the Gaussian core of a distribution with tails.
 
     Mean and standard deviation of the values within two sigma of the mean, the latter divided by
-    that of a unit Gaussian truncated there [2]_, repeated until they no longer change.  A Gaussian
-    is the fixed point; tails beyond two sigma have no weight.
+    that of a unit Gaussian truncated there [2]_, repeated until they change by less than 1e-4.  A
+    Gaussian is the fixed point; tails beyond two sigma have no weight.
     """
     return core_of_sorted(np.sort(finite_values(values)))
 
@@ -106,7 +108,7 @@ def core_of_sorted(ordered: FloatArray) -> GaussianCore:
     if len(ordered) < 2:
         return GaussianCore(math.nan, math.nan, math.nan)
     low, high = interval_of_sorted(ordered, ONE_SIGMA)
-    mean, sigma = float(np.median(ordered)), (high - low) / 2
+    mean, sigma = median_of_sorted(ordered), (high - low) / 2
     density = math.exp(-(CORE_WINDOW**2) / 2) / math.sqrt(2 * math.pi)
     shrink = math.sqrt(1 - 2 * CORE_WINDOW * density / math.erf(CORE_WINDOW / math.sqrt(2)))
     for _ in range(100):
@@ -115,10 +117,16 @@ def core_of_sorted(ordered: FloatArray) -> GaussianCore:
             break
         previous = mean, sigma
         mean, sigma = float(inside.mean()), float(inside.std()) / shrink
-        if math.isclose(sigma, previous[1], rel_tol=1e-6):
+        if math.isclose(sigma, previous[1], rel_tol=CORE_TOLERANCE):
             break
     outside = len(ordered) - len(_between(ordered, mean, TAIL_WINDOW * sigma))
     return GaussianCore(mean, sigma, outside / len(ordered))
+
+
+def median_of_sorted(ordered: FloatArray) -> float:
+    """Return the median of ascending values; numpy.median would sort them again."""
+    half = len(ordered) // 2
+    return float(ordered[half] + ordered[-half - 1]) / 2
 
 
 def _between(ordered: FloatArray, mean: float, reach: float) -> FloatArray:

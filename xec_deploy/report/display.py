@@ -204,7 +204,7 @@ def _mark(axes: Any, points: Mapping[str, tuple[FloatArray, str, str]]) -> None:
     handles.append(
         Line2D([], [], linestyle="none", marker="o", markersize=8, label="dead channel", **dead)
     )
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.47, 1.0), labelcolor=INK)
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.56, 1.0), labelcolor=INK)
     _plot_points(axes, points)
 
 

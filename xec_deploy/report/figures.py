@@ -57,7 +57,7 @@ def draw_residuals(residuals: Estimates, figures: Mapping[str, Mapping[str, Reso
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False)
-        axes.axvline(0, color=MUTED, linewidth=0.7, zorder=0)
+        axes.axvline(0, ymax=0.74, color=MUTED, linewidth=0.7, zorder=0)
         axes.set_title(quantity.words)
         axes.set_xlabel(quantity.residual_label)
         for row, method in enumerate(shown):

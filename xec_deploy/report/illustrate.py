@@ -34,6 +34,7 @@ FloatArray = NDArray[np.float64]
 DEPTH_EDGES: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0, 20.0)
 ENERGY_BINS: Final = 9
 MIN_PROFILE_EVENTS: Final = 20
+PROFILE_REPLICAS: Final = 50
 METHODS: Final = ("network", "conventional")
 
 
@@ -147,7 +148,7 @@ def _profiles(
     profiles: dict[str, dict[str, Profile]] = {}
     for method, found in analysis.residuals.items():
         for name, residual in found.items():
-            binned = profile(residual, variable, edges)
+            binned = profile(residual, variable, edges, replicas=PROFILE_REPLICAS)
             enough = binned.values("n") >= MIN_PROFILE_EVENTS
             points = tuple(
                 point if good else resolution([])

@@ -112,5 +112,6 @@ def save(figure: Figure, directory: Path, name: str, *, title: str, caption: str
     """Write PNG and PDF, without dates, so that equal plots are equal files."""
     png, pdf = directory / f"{name}.png", directory / f"{name}.pdf"
     figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
+    figure.set_layout_engine("none")  # laid out once, the second file has the same places
     figure.savefig(pdf, dpi=300, metadata={"CreationDate": None, "Producer": None, "Creator": None})
     return SavedFigure(name, title, caption, png, pdf)

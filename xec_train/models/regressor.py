@@ -62,12 +62,15 @@ class XECMultiHeadModel(nn.Module):
 
     def forward(self, x: Tensor) -> dict[TaskName, Tensor]:
         """Turn (batch, 4760, 2) into {task: (batch, outputs)}, means before log variances."""
+        corrections, anchors = self.parts(x)
+        return {task: value + anchors.get(task, 0.0) for task, value in corrections.items()}
+
+    def parts(self, x: Tensor) -> tuple[dict[TaskName, Tensor], dict[TaskName, Tensor]]:
+        """Return what the heads and what the anchors give; the latter empty without moments."""
         features = self.backbone(x).flatten(1)
-        if not self.config.moments:
-            return {task: self.heads[task](features) for task in self.config.active_tasks}
-        moments = self.moments(x)
-        features = torch.cat([features, moments], dim=1)
-        return {
-            task: self.heads[task](features) + self.anchors[task](moments)
-            for task in self.config.active_tasks
-        }
+        anchors: dict[TaskName, Tensor] = {}
+        if self.config.moments:
+            moments = self.moments(x)
+            features = torch.cat([features, moments], dim=1)
+            anchors = {task: self.anchors[task](moments) for task in self.config.active_tasks}
+        return {task: self.heads[task](features) for task in self.config.active_tasks}, anchors

@@ -1,0 +1,174 @@
+"""The YAML configuration: right files, and an answer for each way to get them wrong."""
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from xec_deploy.errors import UsageError
+from xec_deploy.simulation import SimulationConfig
+from xec_train.config import RegressorConfig
+from xec_train.yaml_config import build_config, load_config
+
+GOOD = """\
+data: {train_path: [a.root], val_path: [b.root]}
+model: {encoder_dim: 64}
+tasks:
+  energy: {weight: 2.0, loss_scale: [0.001]}
+  angle: {enabled: false}
+  uvwFI: {}
+training: {lr: 1e-3}
+"""
+RECIPES = sorted(
+    Path(str(path))
+    for path in resources.files("xec_train").joinpath("recipes").iterdir()
+    if path.name.endswith(".yaml")
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "train.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def refused(write):
+    def refused(text, *parts, overrides=()):
+        path = write(text)
+        with pytest.raises(UsageError) as caught:
+            load_config(RegressorConfig, path, overrides)
+        for part in parts:
+            assert part in str(caught.value)
+        assert path.read_text() == text
+
+    return refused
+
+
+def test_good_file_stays_untouched(write):
+    path = write(GOOD)
+    config = load_config(RegressorConfig, path, ["training.epochs=3"])
+    assert config.data.train_path == ("a.root",)
+    assert config.model.encoder_dim == 64
+    assert config.training.lr == 1e-3
+    assert config.training.epochs == 3
+    assert config.active_tasks == ("energy", "uvwFI")
+    assert config.tasks["energy"].loss_scale == (0.001,)
+    assert config.layout == "physical"
+    assert path.read_text() == GOOD
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_shipped_recipes(recipe):
+    assert load_config(RegressorConfig, recipe).active_tasks
+
+
+def test_there_is_a_recipe():
+    assert "compact.yaml" in [path.name for path in RECIPES]
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("training.lr=0.01", 0.01),
+        ("training.lr=1e-05", 1e-5),
+        ("training.lr = 0.5", 0.5),
+    ],
+)
+def test_overrides(write, override, value):
+    assert load_config(RegressorConfig, write(GOOD), [override]).training.lr == value
+
+
+def test_overrides_of_every_kind(write):
+    config = load_config(
+        RegressorConfig,
+        write(GOOD),
+        [
+            "data.train_path=[x.root, y.root]",
+            "model.outer_fine_pool=[2, 2]",
+            "tasks.timing.weight=3",
+            "layout=research",
+            "normalization.npho_scheme=sqrt",
+            "layout=physical",
+        ],
+    )
+    assert config.data.train_path == ("x.root", "y.root")
+    assert config.model.outer_fine_pool == (2, 2)
+    assert config.active_tasks == ("energy", "timing", "uvwFI")
+    assert config.normalization.npho_scheme == "sqrt"
+    assert config.layout == "physical"  # the last one counts
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("training.lr", ("has no '='",)),
+        ("training.lrr=1", ("unknown key 'training.lrr'", "Did you mean 'lr'")),
+        ("trainig.lr=1", ("unknown key 'trainig'", "Did you mean 'training'")),
+        ("training.lr.x=1", ("'lr' is a value, not a section",)),
+        ("training.lr=[1", ("not valid YAML",)),
+        ("training.lr=fast", ("'training.lr'", "'fast'")),
+        ("model.encoder_dim=100", ("'model.encoder_dim'", "multiple of 32")),
+        ("tasks.energy.wieght=1", ("'tasks.energy.wieght'", "Did you mean 'weight'")),
+        ("data.chunk_size=1", ("'data.chunk_size'", "Did you mean 'chunksize'")),
+        ("tasks.energi.weight=1", ("energi",)),
+        ("normalization.npho_scale=-1", ("'normalization.npho_scale'", "greater than 0")),
+        ("tasks.energy.loss_scale=[1, 2]", ("tasks.energy.loss_scale", "2 values, expected 1")),
+        ("model.nll_tasks=[energy]", ("model.nll_tasks",)),
+        ("model.active_tasks=[energy]", ("model.active_tasks follows from the section tasks",)),
+        ("model.heads=[energy]", ("model.heads follows from the section tasks",)),
+        ("data.train_path=a.root", ("data.train_path",)),
+    ],
+)
+def test_wrong_overrides(refused, override, parts):
+    refused(GOOD, *parts, overrides=[override])
+
+
+def test_unknown_key_in_the_file(refused):
+    refused(GOOD + "epochs: 3\n", "train.yaml", "unknown key 'epochs'")
+
+
+def test_missing_key(refused):
+    text = GOOD.replace("val_path", "test_path")
+    refused(text, "train.yaml", "data.")
+    refused("tasks: {energy: {}}\n", "key 'data' is missing")
+
+
+def test_no_task(refused):
+    start = GOOD.split("tasks", maxsplit=1)[0]
+    for tasks in ("{}", "{energy: {enabled: false}}"):
+        refused(f"{start}tasks: {tasks}\n", "no task is enabled")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("data: [unclosed", "not valid YAML"),
+        ("", "not a mapping"),
+        ("- 1\n- 2\n", "not a mapping"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_bad_yaml(refused, text, part):
+    refused(text, "train.yaml", part)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UsageError, match=r"nowhere\.yaml: cannot read the configuration"):
+        load_config(RegressorConfig, tmp_path / "nowhere.yaml")
+    with pytest.raises(UsageError, match="cannot read"):
+        load_config(RegressorConfig, tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(UsageError, match="not a text file"):
+        load_config(RegressorConfig, tmp_path / "binary.yaml")
+
+
+def test_configuration_of_the_simulation():
+    config = build_config(SimulationConfig, {}, ["energy_min=52.8", "energy_max=52.8"], "--set")
+    assert config.energy_min == config.energy_max == 52.8
+    with pytest.raises(UsageError, match=r"--set: energy_min is above energy_max"):
+        build_config(SimulationConfig, {}, ["energy_min=70"], "--set")
