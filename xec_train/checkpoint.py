@@ -200,6 +200,12 @@ def _configs(
     config: Mapping[str, Any], state: Mapping[str, Tensor], where: str
 ) -> tuple[ModelConfig, Normalisation]:
     heads = tuple(task for task in TASK_DIMENSIONS if f"heads.{task}.0.weight" in state)
+    if not heads:
+        raise BundleError(
+            "not a regressor checkpoint: it has no heads (a masked autoencoder or an inpainter?)",
+            where=where,
+            fix="Pass a file written by the regressor trainer.",
+        )
     try:
         model = ModelConfig(
             **{k: config[k] for k in ModelConfig.model_fields if k in config and k != "heads"},

@@ -34,6 +34,8 @@ class DataConfig(Section):
     batch_size: Count = 256
     chunksize: Count = 2048
     """Events read and shuffled together; memory is 43 kB an event."""
+    train_events: Count | None = None
+    """Events an epoch; all of the files if absent."""
     val_events: Count | None = None
 
 
@@ -61,6 +63,8 @@ class TrainingConfig(Section):
     lr_scheduler: Literal["cosine", "none"] = "cosine"
     ema_decay: Rate = 0.999
     grad_clip: Positive = 1.0
+    anchor_events: Count = 100_000
+    """Events on which the estimates from moments are fitted before the training."""
     channel_dropout_rate: Rate = 0.1
     """Each event loses a random fraction of its channels, uniform from 0 to this."""
     val_every_steps: Count = 500

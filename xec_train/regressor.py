@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,19 @@ from xec_deploy import __version__
 from xec_deploy.detector.layout import get_layout
 from xec_deploy.errors import CheckFailed
 from xec_deploy.normalisation import normalise_arrays
+from xec_train.anchors import fit_anchors
 from xec_train.checkpoint import save_regressor
 from xec_train.config import RegressorConfig, TaskConfig
 from xec_train.data import EventStream, RawBatch
 from xec_train.models import ModelConfig, TaskName, XECMultiHeadModel
-from xec_train.targets import TargetScale, fit_anchors, fold_scales, measure_scales
+from xec_train.targets import TargetScale, fold_scales, measure_scales
 
 __all__ = ["BEST_CHECKPOINT", "LAST_CHECKPOINT", "RegressorModule", "train_regressor"]
 
 BEST_CHECKPOINT = "checkpoint_best.pth"
 LAST_CHECKPOINT = "checkpoint_last.pth"
 SCALE_EVENTS = 6000
-"""Events on which targets are scaled and anchors fitted."""
+"""Events on which the spread of the targets is measured."""
 
 
 class RegressorModule(lightning.LightningModule):
@@ -58,17 +59,26 @@ class RegressorModule(lightning.LightningModule):
             model_config, get_layout(config.layout), config.normalization
         )
         if model_config.moments:
-            # Fitted in closed form; gradient steps would only add their noise.
+            # Fitted beforehand; gradient steps of small batches would only add their noise.
             self.model.anchors.requires_grad_(requires_grad=False)
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
         self._residuals: dict[TaskName, list[Tensor]] = {}
 
-    def initialise_anchors(self, batches: Sequence[RawBatch]) -> None:
-        """Start both models at the linear estimate from the moments."""
+    def initialise_anchors(self, batches: Iterable[RawBatch]) -> None:
+        """Start both models at the estimate from the moments."""
+        moments: list[Tensor] = []
+        targets: dict[TaskName, list[Tensor]] = {task: [] for task in self.scales}
         with torch.no_grad():
-            moments = torch.cat([self.model.moments(self._normalise(b)) for b in batches])
-        targets = {task: torch.cat([b.targets[task] for b in batches]) for task in self.scales}
-        fitted = fit_anchors(self.model, moments, targets)
+            for batch in batches:
+                moments.append(self.model.moments(self._normalise(batch)))
+                for task, parts in targets.items():
+                    parts.append(batch.targets[task])
+        fitted = fit_anchors(
+            self.model,
+            torch.cat(moments),
+            {task: torch.cat(parts) for task, parts in targets.items()},
+            self.scales,
+        )
         for model in (self.model, self.average):
             model.load_state_dict({**model.state_dict(), **fitted})
 
@@ -229,21 +239,29 @@ def train_regressor(config: RegressorConfig) -> Path:
     lightning.seed_everything(config.training.seed, verbose=False)
     tasks = config.active_tasks
     training = EventStream(
-        config.data.train_path, config.data, tasks, shuffle=True, seed=config.training.seed
+        config.data.train_path,
+        config.data,
+        tasks,
+        shuffle=True,
+        seed=config.training.seed,
+        max_events=config.data.train_events,
     )
     validation = EventStream(
         config.data.val_path, config.data, tasks, shuffle=False, max_events=config.data.val_events
     )
     directory = Path(config.checkpoint.save_dir)
     directory.mkdir(parents=True, exist_ok=True)
-    first = list(islice(training, -(-SCALE_EVENTS // config.data.batch_size)))
-    training.epoch = 0
+    unlimited = EventStream(
+        config.data.train_path, config.data, tasks, shuffle=True, seed=config.training.seed
+    )
+    first = list(_first(unlimited, SCALE_EVENTS))
+    unlimited.epoch = 0
     scales = measure_scales(first, config.tasks)
     total_steps = config.training.epochs * len(training)
     module = RegressorModule(config, scales, total_steps)
-    if config.model.moments:
-        module.initialise_anchors(first)
     del first
+    if config.model.moments:
+        module.initialise_anchors(_first(unlimited, config.training.anchor_events))
     # Without what follows from the section tasks: the record can be loaded as a configuration.
     recipe = config.model_dump(mode="json", exclude={"model": {"active_tasks", "heads"}})
     # Validations spread evenly, so that the last one sees the end of the epoch.
@@ -280,6 +298,10 @@ def train_regressor(config: RegressorConfig) -> Path:
             fix="Lower training.lr, or look for outliers in the truth.",
         )
     return directory / BEST_CHECKPOINT
+
+
+def _first(stream: EventStream, events: int) -> Iterator[RawBatch]:
+    return islice(stream, math.ceil(events / stream.config.batch_size))
 
 
 def _loss(prediction: Tensor, target: Tensor, scale: TargetScale, config: TaskConfig) -> Tensor:

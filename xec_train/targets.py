@@ -18,7 +18,7 @@ from xec_train.data import RawBatch
 from xec_train.models import TaskName, XECMultiHeadModel
 from xec_train.models.regressor import LAST_LAYER
 
-__all__ = ["TargetScale", "fit_anchors", "fold_scales", "measure_scales"]
+__all__ = ["TargetScale", "fold_scales", "measure_scales"]
 
 
 @dataclass(frozen=True)
@@ -59,46 +59,10 @@ def measure_scales(
     return scales
 
 
-def fit_anchors(
-    model: XECMultiHeadModel,
-    moments: Tensor,
-    targets: Mapping[TaskName, Tensor],
-) -> dict[str, Tensor]:
-    """Fit the linear anchors to the targets, in physical units, by least squares.
-
-    Gradient steps would need a large part of the training for what a linear fit gives at once.
-
-    Parameters
-    ----------
-    model
-        A regressor with moments.
-    moments, targets
-        (n, features) and per task (n, components), of the same events.
-
-    Returns
-    -------
-    state
-        State-dict entries: the anchors, and last layers of the heads set to zero, so that the
-        model starts at the estimate of the anchors.
-    """
-    state = model.state_dict()
-    design = torch.cat([moments, torch.ones(len(moments), 1)], dim=1).double()
-    fitted: dict[str, Tensor] = {}
-    for task, target in targets.items():
-        solution = torch.linalg.lstsq(design, target.double()).solution.to(moments.dtype)
-        values = {"weight": solution[:-1].T, "bias": solution[-1]}
-        for kind, value in values.items():
-            anchor, last = f"anchors.{task}.{kind}", f"heads.{task}.{LAST_LAYER}.{kind}"
-            fitted[anchor] = torch.zeros_like(state[anchor])
-            fitted[anchor][: value.shape[0]] = value
-            fitted[last] = torch.zeros_like(state[last])
-    return fitted
-
-
 def fold_scales(
     model: XECMultiHeadModel, scales: Mapping[TaskName, TargetScale]
 ) -> dict[str, Tensor]:
-    """Return last layers and anchors, by state-dict name, that give physical units."""
+    """Return the last layers, by state-dict name, that give physical units."""
     state = model.state_dict()
     folded: dict[str, Tensor] = {}
     for task, scale in scales.items():

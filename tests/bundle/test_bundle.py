@@ -204,3 +204,50 @@ def test_writing_a_bundle_leaves_no_part_folder_and_opens(bundle, tmp_path):
     )
     assert again.manifest.graphs == bundle.manifest.graphs
     assert [path.name for path in tmp_path.iterdir()] == ["again.xec"]
+
+
+def test_a_lone_onnx_file_has_no_other_precision(bundle):
+    lone = open_bundle(bundle.graph())
+    with pytest.raises(UsageError, match="'int8'"):
+        lone.backend(precision="int8")
+    assert lone.identity == bundle.identity
+
+
+def test_identity_tells_policies_apart(bundle):
+    policy = bundle.manifest.dead_channels.model_copy(update={"max_dead": 7})
+    other = bundle.manifest.model_copy(update={"dead_channels": policy})
+    changed = type(bundle)(bundle.path, other, bundle.golden)
+    assert changed.identity["fp32_sha256"] == bundle.identity["fp32_sha256"]
+    assert changed.identity != bundle.identity
+
+
+def test_dead_flags_of_another_shape_are_refused(bundle):
+    events = bundle.golden.head(2)
+    with pytest.raises(UsageError, match="dead has shape"):
+        bundle.run(events.npho, events.time, events.dead[:, :100])
+
+
+def test_a_bundle_that_cannot_be_written_leaves_nothing(bundle, tmp_path):
+    (tmp_path / "file").touch()
+    target = tmp_path / "file" / "a.xec"
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_bundle(target, bundle.manifest, {"fp32": bundle.graph()}, bundle.golden)
+    blocked = tmp_path / "b.xec"
+    blocked.symlink_to(bundle.path)
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_bundle(blocked, bundle.manifest, {"fp32": bundle.graph()}, bundle.golden)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "b.xec"}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{"])
+def test_a_manifest_that_is_no_json_is_a_sentence(copy, content):
+    (copy / "manifest.json").write_bytes(content)
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        open_bundle(copy)
+
+
+def test_damaged_golden_events_are_a_sentence(copy):
+    golden = copy / "golden.npz"
+    golden.write_bytes(golden.read_bytes()[:2000])
+    with pytest.raises(BundleError, match="golden"):
+        open_bundle(copy, verify=False)

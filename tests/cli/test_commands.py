@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import uproot
 
 from xec_deploy.bundle import shipped_bundle
 from xec_deploy.simulation import SimulationConfig, write_simulation
@@ -180,3 +181,50 @@ def test_sigterm_leaves_no_unfinished_result(tmp_path):
     assert "Traceback" not in errors
     assert not (tmp_path / "out.root").exists()
     assert not part.exists()
+
+
+def test_names_with_brackets_and_blanks_are_shown_as_they_are(reference_root, tmp_path):
+    source = tmp_path / "run [bold]1.root"
+    source.write_bytes((reference_root / "one_event.root").read_bytes())
+    (tmp_path / "out[").mkdir()
+    out = tmp_path / "out[" / "red]" / "o.root"
+    result = command("xec-deploy", "infer", shipped_bundle(), source, "-o", out, check=0)
+    assert source.name in result.stdout
+    assert str(out) in result.stdout
+
+
+def test_messages_are_one_line_each(tmp_path):
+    empty = tmp_path / ("a long name " * 10 + ".root")
+    empty.touch()
+    result = command(
+        "xec-deploy", "infer", shipped_bundle(), empty, "-o", tmp_path / "o.root", check=2
+    )
+    message = f"error: {empty}: the file is empty (0 bytes). Produce or copy it again."
+    assert message in result.stderr.splitlines()
+
+
+def test_what_the_system_refuses_is_no_internal_error(tmp_path):
+    (tmp_path / "file").touch()
+    result = command("xec-deploy", "demo", tmp_path / "file" / "demo", "--events", 10, check=2)
+    assert "Not a directory" in result.stderr
+    assert "internal" not in result.stderr
+
+
+def test_inspect_goes_by_the_content(reference_root, tmp_path):
+    part = tmp_path / "out.root.part"
+    part.write_bytes((reference_root / "one_event.root").read_bytes())
+    assert "float[4760]" in command("xec-deploy", "inspect", part, check=0).stdout
+    assert "no such file" in command("xec-deploy", "inspect", "", check=2).stderr
+
+
+def test_inspect_of_results_without_their_tree(tmp_path):
+    odd = tmp_path / "odd.root"
+    with uproot.recreate(odd) as file:
+        file["provenance"] = json.dumps({"input": {}})
+    assert "odd.root" in command("xec-deploy", "inspect", odd, check=2).stderr
+
+
+def test_export_refuses_a_negative_limit(tmp_path):
+    arguments = ("export", "a.pth", "-o", "a.xec", "--max-dead", "-1")
+    result = command("xec-deploy", *arguments, cwd=tmp_path, check=2)
+    assert "--max-dead" in result.stderr

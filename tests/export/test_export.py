@@ -1,12 +1,15 @@
 """Research checkpoints become bundles that agree with their float64 outputs."""
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
 import torch
 
+from xec_deploy.bundle import shipped_bundle
 from xec_deploy.bundle.onnx_file import load_onnx
-from xec_deploy.errors import BundleError, UsageError
+from xec_deploy.errors import BundleError, CheckFailed, UsageError
 from xec_deploy.export import export_bundle
 from xec_deploy.export.graph import DeployedRegressor
 from xec_train.checkpoint import load_regressor
@@ -113,5 +116,26 @@ def test_output_must_be_a_bundle_name_and_never_replaces_a_folder(reference, tmp
 
 @pytest.mark.parametrize("name", ["mae_finegrid", "inpainter_perface"])
 def test_other_models_are_refused_with_a_sentence(reference, tmp_path, name):
-    with pytest.raises(BundleError, match=name):
+    with pytest.raises(BundleError, match=f"{name}.*not a regressor checkpoint"):
         export_bundle(reference / "legacy" / f"{name}.pth", tmp_path / "a.xec")
+
+
+def test_options_that_make_no_sense_are_refused(reference, tmp_path):
+    path = reference / "legacy" / "regressor_split.pth"
+    with pytest.raises(UsageError, match=r"'angle'.*not trained for"):
+        export_bundle(path, tmp_path / "a.xec", log_transform=("angle",))
+    with pytest.raises(UsageError, match="max_dead"):
+        export_bundle(path, tmp_path / "a.xec", max_dead=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_graph_that_fails_does_not_replace_a_bundle(reference, tmp_path, monkeypatch):
+    target = shutil.copytree(shipped_bundle(), tmp_path / "a.xec")
+    before = (target / "manifest.json").read_bytes()
+    # The real path with a gate that nothing passes.
+    monkeypatch.setattr("xec_deploy.export.export.FP32_GATE", 0.0)
+    with pytest.raises(CheckFailed):
+        export_bundle(reference / "legacy" / "regressor_split.pth", target)
+    assert (target / "manifest.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.xec"]

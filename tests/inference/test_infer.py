@@ -262,3 +262,112 @@ def test_other_names_and_missing_run_numbers(bundle, events_file, tmp_path, read
     assert results["event"].tolist() == list(range(10))
     infer(bundle, events_file, tmp_path / "same.root")
     np.testing.assert_array_equal(results["u"], read(tmp_path / "same.root")["u"][:10])
+
+
+def test_keep_in_joined_results(bundle, tmp_path, read, reference_root):
+    names = ("no_events", "fixed_lz4", "vector_zstd")
+    inputs = [reference_root / f"{name}.root" for name in names]
+    out = tmp_path / "all.root"
+    infer(bundle, inputs, out, single=True, keep=["relative_time", "uvwTruth"])
+    joined = read(out)
+    assert len(joined["run"]) == 120
+    with open_events(inputs[1]) as events:
+        expected = next(events.batches(60)).time
+    for part in (joined["relative_time"][:60], joined["relative_time"][60:]):
+        np.testing.assert_array_equal(part, expected)
+    assert joined["uvwTruth"].shape == (120, 3)
+    infer(bundle, inputs[1], tmp_path / "one.root")
+    for name, values in read(tmp_path / "one.root").items():
+        np.testing.assert_array_equal(joined[name][:60], values, err_msg=name)
+
+
+def test_kept_branches_that_do_not_fit_leave_their_file_out(
+    bundle, events_file, tmp_path, read, reference_root
+):
+    other = tmp_path / "other.root"
+    with open_events(events_file) as events:
+        batch = next(events.batches(3))
+    with uproot.recreate(other) as file:
+        types = {"npho": ("f4", (4760,)), "relative_time": ("f4", (4760,)), "uvwTruth": "f4"}
+        tree = file.mktree("tree", types)
+        tree.extend({"npho": batch.npho, "relative_time": batch.time, "uvwTruth": np.zeros(3)})
+    inputs = [reference_root / "one_event.root", other]
+    summary = infer(bundle, inputs, tmp_path / "all.root", single=True, keep=["uvwTruth"])
+    assert [file.outcome for file in summary.files] == ["done", "failed"]
+    assert "float32[3]" in summary.files[1].error
+    assert len(read(tmp_path / "all.root")["run"]) == 1
+
+
+def test_keep_has_the_type_of_the_branch_without_events(bundle, tmp_path, reference_root):
+    out = tmp_path / "out.root"
+    infer(bundle, reference_root / "no_events.root", out, keep=["uvwTruth", "npho"])
+    with uproot.open(out) as file:
+        assert file["xec"]["uvwTruth"].typename == "float[3]"
+        assert file["xec"]["npho"].typename == "float[4760]"
+        assert file["xec"].num_entries == 0
+
+
+def test_joined_results_are_kept_like_others(bundle, tmp_path, reference_root):
+    inputs = [reference_root / "one_event.root", reference_root / "fixed_lz4.root"]
+    out = tmp_path / "all.root"
+    infer(bundle, inputs, out, single=True)
+    before = out.read_bytes()
+    again = infer(bundle, inputs, out, single=True)
+    assert [file.outcome for file in again.files] == ["skipped", "skipped"]
+    with pytest.raises(UsageError, match="--force"):
+        infer(bundle, inputs[:1], out, single=True)
+    assert out.read_bytes() == before
+
+
+def test_threads_do_not_make_finished_results_others(bundle, tmp_path, reference_root):
+    source = reference_root / "one_event.root"
+    infer(bundle, source, tmp_path / "out.root", threads=1)
+    assert infer(bundle, source, tmp_path / "out.root", threads=2).files[0].outcome == "skipped"
+
+
+def test_another_run_number_in_the_run_list_is_another_result(bundle, events_file, tmp_path, read):
+    with open_events(events_file) as events:
+        batch = next(events.batches(2))
+    with uproot.recreate(tmp_path / "norun.root") as file:
+        tree = file.mktree("tree", {"npho": ("f4", (4760,)), "relative_time": ("f4", (4760,))})
+        tree.extend({"npho": batch.npho, "relative_time": batch.time})
+    listed, out = tmp_path / "runs.txt", tmp_path / "out.root"
+    listed.write_text("11 norun.root\n")
+    infer(bundle, f"@{listed}", out)
+    assert read(out)["run"].tolist() == [11, 11]
+    assert infer(bundle, f"@{listed}", out).files[0].outcome == "skipped"
+    listed.write_text("12 norun.root\n")
+    assert infer(bundle, f"@{listed}", out).files[0].outcome == "failed"
+
+
+def test_places_that_cannot_be_written(bundle, tmp_path, reference_root):
+    source = reference_root / "one_event.root"
+    (tmp_path / "notes.txt").write_text("keep")
+    (tmp_path / "folder.root").mkdir()
+    with pytest.raises(UsageError, match="not one ending in"):
+        infer(bundle, source, tmp_path / "notes.txt")
+    with pytest.raises(UsageError, match="this is a directory"):
+        infer(bundle, source, tmp_path / "folder.root", force=True)
+    blocked = infer(bundle, source, tmp_path / "notes.txt" / "out.root").files[0]
+    assert blocked.outcome == "failed"
+    assert "folder cannot be made" in blocked.error
+
+
+def test_two_trees_of_a_file_need_two_outputs(bundle, tmp_path, reference_root):
+    source = reference_root / "one_event.root"
+    with pytest.raises(UsageError, match="both be written"):
+        infer(bundle, [f"{source}:tree", f"{source}:other"], tmp_path / "out", force=True)
+
+
+def test_a_bad_dead_channel_file_fails_its_run_only(bundle, events_file, tmp_path, reference_root):
+    (tmp_path / "good.txt").write_text("1\n2\n")
+    (tmp_path / "bad.txt").write_text("4760\n")
+    with open_events(reference_root / "one_event.root") as events:
+        good = int(next(events.batches(1)).run[0])
+    with open_events(events_file) as events:
+        bad = int(next(events.batches(1)).run[0])
+    (tmp_path / "list.txt").write_text(f"{good} good.txt\n{bad} bad.txt\n")
+    inputs = [reference_root / "one_event.root", events_file]
+    summary = infer(bundle, inputs, tmp_path / "out", dead=str(tmp_path / "list.txt"))
+    assert [file.outcome for file in summary.files] == ["done", "failed"]
+    assert "bad.txt, line 1" in summary.files[1].error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ __all__ = [
 
 MANIFEST_FILE: Final = "manifest.json"
 GOLDEN_FILE: Final = "golden.npz"
+LONE_PRECISION: Final = "fp32"
 OPENING_EVENTS: Final = 4
 """Golden events run through an engine before its first use."""
 
@@ -58,6 +60,13 @@ class Bundle:
     def graph(self, precision: str = "fp32") -> Path:
         """Return the ONNX file of a precision."""
         if self.path.is_file():
+            # Only the name of the precision could be wrong here, but it goes to the provenance.
+            if precision != LONE_PRECISION:
+                raise UsageError(
+                    f"a lone ONNX file has no {precision!r} graph",
+                    where=str(self.path),
+                    fix="Leave the precision out, or pass a bundle folder.",
+                )
             return self.path
         records = self.manifest.graphs
         if precision not in records:
@@ -120,14 +129,13 @@ class Bundle:
         """
         raw_npho = np.atleast_2d(np.asarray(npho, dtype=np.float32))
         raw_time = np.atleast_2d(np.asarray(time, dtype=np.float32))
-        flags = (
-            np.zeros(raw_npho.shape, bool)
-            if dead is None
-            else np.broadcast_to(np.asarray(dead, dtype=bool), raw_npho.shape)
-        )
+        given = np.zeros(N_SENSORS, bool) if dead is None else np.asarray(dead, dtype=bool)
         for label, array in (("npho", raw_npho), ("time", raw_time)):
             if array.ndim != 2 or array.shape != (len(raw_npho), N_SENSORS):
                 raise UsageError(f"{label} has shape {array.shape}, expected (events, {N_SENSORS})")
+        if given.shape not in {(N_SENSORS,), (1, N_SENSORS), raw_npho.shape}:
+            raise UsageError(f"dead has shape {given.shape}, expected {raw_npho.shape}")
+        flags = np.broadcast_to(given, raw_npho.shape)
         engine = self.backend(backend, precision=precision)
         return engine.run(
             np.ascontiguousarray(raw_npho), np.ascontiguousarray(raw_time), np.array(flags)
@@ -138,8 +146,14 @@ class Bundle:
         """Name and hashes for the provenance of results."""
         graphs = {
             precision: record.canonical_sha256 for precision, record in self.manifest.graphs.items()
-        } or {"fp32": graph_record(self.path).canonical_sha256}
-        return {"name": self.manifest.name, **{f"{key}_sha256": v for key, v in graphs.items()}}
+        } or {LONE_PRECISION: graph_record(self.path).canonical_sha256}
+        # The graph's hash leaves the metadata out, but results depend on it: units, max_dead.
+        manifest = self.manifest.without_hashes().model_dump_json().encode()
+        return {
+            "name": self.manifest.name,
+            "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+            **{f"{key}_sha256": v for key, v in graphs.items()},
+        }
 
 
 def open_bundle(path: str | PathLike[str], *, verify: bool = True) -> Bundle:
@@ -181,8 +195,30 @@ def write_bundle(
         Precision -> ONNX file, copied into the bundle.
     golden
         Golden events.
+
+    Raises
+    ------
+    UsageError
+        If the folder cannot be written.
     """
     part = folder.with_name(folder.name + ".part")
+    try:
+        _fill(part, manifest, graphs, golden)
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.rename(folder)
+    except OSError as error:
+        raise UsageError(
+            f"the bundle cannot be written ({error.strerror or error})",
+            where=str(folder),
+            fix="Choose a place where you may write, with room on the disk.",
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return open_bundle(folder)
+
+
+def _fill(part: Path, manifest: Manifest, graphs: Mapping[str, Path], golden: GoldenEvents) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     for source in graphs.values():
@@ -195,10 +231,6 @@ def write_bundle(
         }
     )
     (part / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.rename(folder)
-    return open_bundle(folder)
 
 
 def shipped_bundle() -> Path:
@@ -214,6 +246,8 @@ def _read_manifest(folder: Path) -> Manifest:
         raise BundleError(
             f"not a bundle: {MANIFEST_FILE} cannot be read ({error.strerror})", where=str(folder)
         ) from error
+    except UnicodeDecodeError as error:
+        raise BundleError("not a text file", where=str(path)) from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,11 @@ class GoldenEvents:
             If the file is missing or damaged.
         """
         try:
-            with np.load(Path(path), allow_pickle=False) as archive:
+            # Opened here, because NumPy leaves a damaged archive open.
+            with (
+                Path(path).open("rb") as stream,
+                np.load(stream, allow_pickle=False) as archive,
+            ):
                 npho, time = archive["npho"], archive["time"]
                 dead = np.unpackbits(archive["dead"], axis=1, count=npho.shape[1]).astype(bool)
                 outputs = {
@@ -79,7 +84,7 @@ class GoldenEvents:
                     for name in archive.files
                     if name.startswith("out_")
                 }
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise BundleError(f"golden events cannot be read ({error})", where=str(path)) from error
         return cls(npho, time, dead, outputs)
 

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
-from rich.logging import RichHandler
+from rich.markup import escape
+from rich.text import Text
 
 from xec_deploy.errors import ExitCode, XecError, nearest
 
@@ -79,7 +80,7 @@ def run(group: click.Group, program: str) -> NoReturn:
     except XecError as error:
         if debug:
             raise
-        errors.print(f"[bold red]error:[/] {_plain(str(error))}")
+        errors.print(f"[bold red]error:[/] {escape(str(error))}")
         code = int(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -87,11 +88,18 @@ def run(group: click.Group, program: str) -> NoReturn:
     except (KeyboardInterrupt, click.Abort, Terminated):
         errors.print("[bold red]stopped:[/] finished files are complete; run again to continue")
         code = int(ExitCode.PARTIAL)
+    except OSError as error:
+        # A full disk, a missing permission, a file where a folder should be: the user's to mend.
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        errors.print(f"[bold red]error:[/] {escape(f'{where}{error.strerror or error}')}.")
+        code = int(ExitCode.UNUSABLE)
     except Exception as error:
         if debug:
             raise
         errors.print(
-            f"[bold red]internal error:[/] {_plain(f'{type(error).__name__}: {error}')}\n"
+            f"[bold red]internal error:[/] {escape(f'{type(error).__name__}: {error}')}\n"
             "This is a defect of the program. Run again with --debug and report the traceback."
         )
         code = INTERNAL_ERROR
@@ -104,11 +112,10 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _configure_logging(*, debug: bool) -> None:
-    handler = RichHandler(
-        console=Console(stderr=True, soft_wrap=True), show_time=False, show_path=False
-    )
     logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", handlers=[handler]
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(message)s",
+        handlers=[_LineHandler()],
     )
     if debug:
         # The package's own debugging, not that of every library underneath.
@@ -116,5 +123,18 @@ def _configure_logging(*, debug: bool) -> None:
         logging.getLogger("xec_deploy").setLevel(logging.DEBUG)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+class _LineHandler(logging.Handler):
+    """One line a message, never wrapped.
+
+    A path broken over two lines can be neither copied nor searched for in a job's log.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        style = "bold red" if record.levelno >= logging.ERROR else "yellow"
+        level = (f"{record.levelname.lower()}: ", style)
+        self._console.print(Text.assemble(level, self.format(record)))

@@ -8,6 +8,7 @@ import platform
 from importlib import metadata
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from xec_deploy import __version__
@@ -48,7 +49,7 @@ def doctor() -> None:
         bundle.backend()
         state = "[green]ok: hashes and golden events verified[/]"
     except XecError as error:
-        state = f"[red]{error}[/]"
+        state = f"[red]{escape(str(error))}[/]"
     table.add_row("shipped bundle", "", "demo", state)
     console = output_console()
     cores = len(os.sched_getaffinity(0))

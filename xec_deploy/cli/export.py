@@ -25,7 +25,11 @@ __all__ = ["export"]
     metavar="TASK",
     help="Task trained on logarithms (repeatable); research checkpoints do not record it.",
 )
-@click.option("--max-dead", type=int, help="Events with more dead channels get no numbers.")
+@click.option(
+    "--max-dead",
+    type=click.IntRange(min=0),
+    help="Events with more dead channels get no numbers.",
+)
 def export(
     checkpoint: str,
     output: str,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from xec_deploy.backends import AUTO, BACKENDS
 from xec_deploy.cli.console import output_console
@@ -104,9 +105,9 @@ def print_summary(summary: InferenceSummary) -> None:
             f"{count} {name.lower().replace('_', ' ')}"
             for name, count in file.status_counts.items()
         )
-        result = {"done": file.output, "skipped": f"{file.output} (kept)"}.get(
-            file.outcome, "[red]failed[/]"
-        )
+        results = {"done": Text(str(file.output)), "skipped": Text(f"{file.output} (kept)")}
+        result = results.get(file.outcome, Text("failed", "red"))
         entries = str(file.entries) if file.outcome != "failed" else ""
-        table.add_row(Path(file.input).name, entries, rate, marks or "", result)
+        # As Text, because a name such as "run[b].root" would be taken for markup.
+        table.add_row(Text(Path(file.input).name), entries, rate, marks or "", result)
     output_console().print(table)

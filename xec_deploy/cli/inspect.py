@@ -15,6 +15,8 @@ from xec_deploy.bundle import Bundle, Manifest, Output, open_bundle
 from xec_deploy.bundle.onnx_file import load_onnx
 from xec_deploy.errors import InputError
 from xec_deploy.events import open_events
+from xec_deploy.events.failures import file_boundary
+from xec_deploy.events.inputs import parse_input
 from xec_deploy.inference.provenance import read_provenance
 
 __all__ = ["inspect"]
@@ -23,6 +25,7 @@ Facts = dict[str, Any]
 
 LINE_WIDTH = 80
 LONG_ENTRY = 40
+ROOT_MAGIC = b"root\0"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -31,14 +34,22 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(path: str, as_json: bool) -> None:
     """Show what a bundle, an ONNX file or a ROOT file is."""
-    file = Path(path.partition(".root:")[0] + ".root") if ".root:" in path else Path(path)
-    if not file.exists():
-        raise InputError("no such file", where=path, fix="Check the path.")
-    facts = _root_facts(path, file) if file.suffix == ".root" else _model_facts(open_bundle(file))
+    file = Path(parse_input(path).path)
+    if not path or not file.exists():
+        raise InputError("no such file", where=path or "''", fix="Check the path.")
+    facts = _root_facts(path, file) if _is_root(file) else _model_facts(open_bundle(file))
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
         _print(facts)
+
+
+def _is_root(file: Path) -> bool:
+    """Go by the name, and by the first bytes of a file that is named otherwise (``.part``)."""
+    if file.suffix == ".root" or file.is_dir():
+        return file.suffix == ".root"
+    with file.open("rb") as stream:
+        return stream.read(len(ROOT_MAGIC)) == ROOT_MAGIC
 
 
 def _model_facts(bundle: Bundle) -> Facts:
@@ -82,7 +93,7 @@ def _outputs(manifest: Manifest) -> dict[str, tuple[Output, ...]]:
 def _root_facts(argument: str, file: Path) -> Facts:
     provenance = read_provenance(file)
     if provenance is not None and ("input" in provenance or "inputs" in provenance):
-        with uproot.open(file) as opened:
+        with file_boundary(str(file), "reading the results"), uproot.open({file: None}) as opened:
             tree = opened["xec"]
             branches = {branch.name: branch.title for branch in tree.branches}
             return {

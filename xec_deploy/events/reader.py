@@ -92,6 +92,10 @@ class EventFile:
         Compression of the npho (else the time) branch: LZ4, ZSTD, ZLIB, LZMA or none.
     form
         How npho is stored, e.g. ``TTree, float[4760]``.
+    kept
+        Element type and shape of the entries of each branch that is handed through.
+    assigned_run
+        The run number a run list gives; None where the file has its own.
     """
 
     def __init__(
@@ -118,6 +122,10 @@ class EventFile:
             dead=dead.branch_in(self.names, place(self.path, self.tree)),
         )
         self._sources = EventSources.find(opened, self.branches, keep)
+        self.kept: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+            name: (kept.source.dtype, kept.shape) for name, kept in self._sources.kept.items()
+        }
+        self.assigned_run = run if self.branches.run is None else None
         # LZ4 leaves incompressible baskets as they are, so one branch may not show the codec
         codecs = (opened.codec(source) for source in (self._sources.npho, self._sources.time))
         self.codec = next((codec for codec in codecs if codec != "none"), "none")

@@ -24,7 +24,7 @@ from xec_deploy.bundle import (
 )
 from xec_deploy.detector.constants import N_SENSORS
 from xec_deploy.detector.layout import LayoutName
-from xec_deploy.errors import UsageError
+from xec_deploy.errors import UsageError, nearest
 from xec_deploy.export.graph import DeployedRegressor
 from xec_deploy.export.to_onnx import export_onnx
 from xec_deploy.simulation import BLOCK_EVENTS, SimulationConfig, simulate
@@ -67,6 +67,8 @@ def export_bundle(
 
     Raises
     ------
+    UsageError
+        If the output or an option makes no sense.
     BundleError
         If the checkpoint cannot be used.
     CheckFailed
@@ -83,17 +85,27 @@ def export_bundle(
         raise UsageError(
             "exists and is not a bundle", where=str(output), fix="Choose another output."
         )
+    if max_dead < 0:
+        raise UsageError(f"max_dead is {max_dead}", fix="Pass 0 or more.")
     loaded = load_regressor(checkpoint, layout=layout, log_transform=log_transform)
+    idle = [task for task in loaded.log_transform if task not in loaded.model.config.active_tasks]
+    if idle:
+        raise UsageError(
+            f"log transform of {idle[0]!r}, which the checkpoint was not trained for",
+            where=str(checkpoint),
+            fix=nearest(idle[0], loaded.model.config.active_tasks),
+        )
     manifest = _manifest(loaded, folder.stem, max_dead)
     module = DeployedRegressor(loaded.model, loaded.normalisation, loaded.log_transform).eval()
     with tempfile.TemporaryDirectory() as scratch:
         graph = Path(scratch) / "fp32.onnx"
         export_onnx(module, manifest.output_names, manifest, graph)
         golden = _golden_events(module, manifest)
-        bundle = write_bundle(folder, manifest, {"fp32": graph}, golden)
-    outputs = bundle.run(golden.npho, golden.time, golden.dead, backend="onnxruntime")
-    compare_with_golden(manifest, golden, outputs, where=str(folder), gate=FP32_GATE)
-    return bundle
+        # Verified elsewhere first: a graph that fails must not replace a bundle that works.
+        candidate = write_bundle(Path(scratch) / folder.name, manifest, {"fp32": graph}, golden)
+        outputs = candidate.run(golden.npho, golden.time, golden.dead, backend="onnxruntime")
+        compare_with_golden(manifest, golden, outputs, where=str(folder), gate=FP32_GATE)
+        return write_bundle(folder, manifest, {"fp32": graph}, golden)
 
 
 def _manifest(checkpoint: RegressorCheckpoint, name: str, max_dead: int) -> Manifest:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, Literal
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from xec_deploy.events import (
     open_events,
 )
 from xec_deploy.inference.columns import evaluate, result_columns
-from xec_deploy.inference.outputs import plan_outputs
+from xec_deploy.inference.outputs import make_folder, plan_outputs
 from xec_deploy.inference.provenance import (
     input_record,
     matches,
@@ -153,6 +154,12 @@ def infer(
     if batch < 1:
         raise UsageError(f"a batch of {batch} events", fix="Pass --batch 1 or more.")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    clash = [name for name in keep if name in result_columns(opened.manifest)]
+    if clash:
+        raise UsageError(
+            f"--keep {clash[0]!r}: the results have a branch of that name already",
+            fix="Leave it out of --keep.",
+        )
     dead_source = dead_channels(dead)
     engine = opened.backend(
         backend, precision=precision, options=RunOptions(device=device, threads=threads)
@@ -185,14 +192,16 @@ def _infer_file(job: _Job, item: InputFile, path: Path) -> FileResult:
             if path.exists() and not job.force:
                 return _existing(job, item, path, source)
             columns = _columns(job, events)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             with ResultWriter(path, columns) as writer:
                 for rows in _rows(job, events, counts):
                     writer.extend(rows)
                 provenance = _provenance(job, [source], started)
                 writer.commit(provenance, expected_entries=events.num_entries)
             entries = events.num_entries
-    except InputError as error:
+    except (InputError, UsageError) as error:
+        # Not only a bad input: the other files finish as well if the dead-channel file of one run
+        # or one output cannot be used.
         logger.error("%s", error)  # noqa: TRY400 - the user gets a sentence, not a traceback
         return FileResult(item.path, None, "failed", error=str(error))
     seconds = time.perf_counter() - start
@@ -202,36 +211,48 @@ def _infer_file(job: _Job, item: InputFile, path: Path) -> FileResult:
 def _infer_single(job: _Job, files: Sequence[InputFile], path: Path) -> InferenceSummary:
     """Process all files to one output; a bad file contributes nothing."""
     if path.exists() and not job.force:
-        raise UsageError("the output exists", where=str(path), fix="Pass --force to replace it.")
+        return _existing_single(job, files, path)
     started = now()
     results: list[FileResult] = []
     sources: list[dict[str, Any]] = []
     with ExitStack() as stack:
         writer: ResultWriter | None = None
+        empty: dict[str, Column] | None = None
         total = 0
         for item in files:
             start = time.perf_counter()
             counts: dict[str, int] = {}
             try:
                 with _open(job, item) as events:
-                    # Complete before the first row is written: a file that breaks half way must
-                    # not leave half of its entries behind.  Rows are some 100 bytes an event.
-                    rows = list(_rows(job, events, counts))
                     columns, source = _columns(job, events), input_record(events)
                     entries = events.num_entries
-            except InputError as error:
+                    if writer is not None and entries:
+                        _check_kept(columns, writer.columns, events.path)
+                    # Complete before the first row is written: a file that breaks half way must
+                    # not leave half of its entries behind.  On disk, because kept branches may
+                    # be as large as the input.
+                    spool = stack.enter_context(TemporaryFile())
+                    parts = _spool(_rows(job, events, counts), columns, spool)
+            except (InputError, UsageError) as error:
                 logger.error("%s", error)  # noqa: TRY400
                 results.append(FileResult(item.path, None, "failed", error=str(error)))
                 continue
-            if writer is None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+            # A file without events knows the length of a vector branch no better than we do.
+            empty = empty or columns
+            if writer is None and entries:
+                make_folder(path)
                 writer = stack.enter_context(ResultWriter(path, columns))
-            for part in rows:
+            for part in _unspool(spool, columns, parts):
+                assert writer is not None  # noqa: S101 - a file with rows has made it
                 writer.extend(part)
+            spool.close()
             total += entries
             sources.append(source)
             seconds = time.perf_counter() - start
             results.append(FileResult(item.path, str(path), "done", entries, seconds, counts))
+        if writer is None and empty is not None:
+            make_folder(path)
+            writer = stack.enter_context(ResultWriter(path, empty))
         if writer is not None:
             writer.commit(_provenance(job, sources, started), expected_entries=total)
     return InferenceSummary(tuple(results))
@@ -242,20 +263,43 @@ def _open(job: _Job, item: InputFile) -> EventFile:
 
 
 def _columns(job: _Job, events: EventFile) -> dict[str, Column]:
-    columns = result_columns(job.bundle.manifest)
-    clash = [name for name in job.keep if name in columns]
-    if clash:
-        raise UsageError(
-            f"--keep {clash[0]!r}: the results have a branch of that name already",
-            where=events.path,
-        )
-    sample = next(events.batches(1), None)
-    for name in job.keep:
-        values = None if sample is None else sample.extra[name]
-        columns[name] = (
-            Column("f4") if values is None else Column(values.dtype, None, values.shape[1:])
-        )
-    return columns
+    kept = {name: Column(dtype, None, shape) for name, (dtype, shape) in events.kept.items()}
+    return {**result_columns(job.bundle.manifest), **kept}
+
+
+def _check_kept(columns: Mapping[str, Column], first: Mapping[str, Column], where: str) -> None:
+    """Refuse kept branches that do not fit those of the first file."""
+    for name, column in columns.items():
+        expected = first[name]
+        if column.shape != expected.shape or not np.can_cast(
+            column.element, expected.element, "same_kind"
+        ):
+            raise InputError(
+                f"--keep {name!r} is {_kind(column)}, in the first file {_kind(expected)}",
+                where=where,
+                fix="Leave it out of --keep, or infer the files one by one.",
+            )
+
+
+def _kind(column: Column) -> str:
+    return f"{np.dtype(column.dtype).name}{list(column.shape) if column.shape else ''}"
+
+
+def _spool(rows: Iterator[Rows], names: Iterable[str], file: IO[bytes]) -> int:
+    """Write rows to a temporary file; return in how many parts."""
+    count, ordered = 0, list(names)
+    for part in rows:
+        count += 1
+        for name in ordered:
+            np.save(file, part[name])
+    file.seek(0)
+    return count
+
+
+def _unspool(file: IO[bytes], names: Iterable[str], parts: int) -> Iterator[Rows]:
+    ordered = list(names)
+    for _ in range(parts):
+        yield {name: np.load(file) for name in ordered}
 
 
 def _rows(job: _Job, events: EventFile, counts: dict[str, int]) -> Iterator[Rows]:
@@ -266,17 +310,41 @@ def _rows(job: _Job, events: EventFile, counts: dict[str, int]) -> Iterator[Rows
             if found:
                 name = flag.name or str(int(flag))
                 counts[name] = counts.get(name, 0) + found
-        yield {**rows, **{name: batch.extra[name] for name in job.keep}}
+        yield {**rows, **batch.extra}
         job.progress(len(batch))
 
 
 def _existing(job: _Job, item: InputFile, path: Path, source: dict[str, Any]) -> FileResult:
     existing = read_provenance(path)
-    if existing is not None and matches(existing, job.recipe, source):
+    if existing is not None and matches(existing, job.recipe, [source]):
         logger.info("%s: finished before with the same bundle and options, kept", path)
         return FileResult(item.path, str(path), "skipped", source["entries"])
     raise InputError(
         "the output exists and was made from another input, bundle or options",
+        where=str(path),
+        fix="Pass --force to replace it, or choose another output.",
+    )
+
+
+def _existing_single(job: _Job, files: Sequence[InputFile], path: Path) -> InferenceSummary:
+    """Keep joined results if they were made of the same inputs."""
+    results: list[FileResult] = []
+    sources: list[dict[str, Any]] = []
+    for item in files:
+        try:
+            with _open(job, item) as events:
+                sources.append(input_record(events))
+        except (InputError, UsageError) as error:
+            logger.error("%s", error)  # noqa: TRY400
+            results.append(FileResult(item.path, None, "failed", error=str(error)))
+            continue
+        entries = sources[-1]["entries"]
+        results.append(FileResult(item.path, str(path), "skipped", entries))
+    existing = read_provenance(path)
+    if existing is not None and matches(existing, job.recipe, sources):
+        return InferenceSummary(tuple(results))
+    raise UsageError(
+        "the output exists and was made from other inputs, bundle or options",
         where=str(path),
         fix="Pass --force to replace it, or choose another output.",
     )

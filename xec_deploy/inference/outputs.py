@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from xec_deploy.errors import UsageError
 from xec_deploy.events import InputFile
 
-__all__ = ["plan_outputs"]
+__all__ = ["make_folder", "plan_outputs"]
 
 RESULT_SUFFIX = "_xec.root"
 
@@ -42,15 +42,46 @@ def plan_outputs(
         )
     else:
         planned = [target / (PurePosixPath(item.path).stem + RESULT_SUFFIX) for item in inputs]
-    owners: dict[Path, str] = {}
+    if target.suffix == ".root" and target.is_dir():
+        raise UsageError("this is a directory", where=str(target), fix="Name a file in it.")
+    if target.suffix != ".root" and target.exists() and not target.is_dir():
+        raise UsageError(
+            "the output is a file, and not one ending in .root",
+            where=str(target),
+            fix="Name a folder, or a file ending in .root.",
+        )
+    owners: dict[Path, InputFile] = {}
     sources = {Path(item.path).resolve() for item in inputs}
     for item, path in zip(inputs, planned, strict=True):
-        other = owners.setdefault(path, item.path)
-        if other != item.path and not single:
+        # Two trees of one file are two inputs as well.
+        other = owners.setdefault(path, item)
+        if other is not item and not single:
             raise UsageError(
-                f"{other} and {item.path} would both be written to {path}",
+                f"{_label(other)} and {_label(item)} would both be written to {path}",
                 fix="Infer them into separate folders.",
             )
         if path.resolve() in sources:
             raise UsageError("the output is one of the inputs", where=str(path))
     return planned
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of an output.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder cannot be made ({error.strerror})",
+            where=str(path.parent),
+            fix="Choose a place where you may write.",
+        ) from error
+
+
+def _label(item: InputFile) -> str:
+    return item.path if item.tree is None else f"{item.path}:{item.tree}"

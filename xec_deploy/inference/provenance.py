@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,8 @@ __all__ = ["input_record", "matches", "now", "read_provenance", "recipe_record"]
 
 RECIPE_KEYS: Final = ("bundle", "precision", "backend", "dead_channels", "keep", "batch")
 """What, beside the input, determines the values."""
+INPUT_KEYS: Final = ("checksum", "tree", "branches", "run")
+"""What of an input determines the values."""
 
 
 def now() -> str:
@@ -54,7 +56,7 @@ def recipe_record(
 
 
 def input_record(events: EventFile) -> dict[str, Any]:
-    """Describe an input file: path, size, checksum, tree, branches."""
+    """Describe an input file: path, size, checksum, tree, branches, run number of a run list."""
     local = Path(events.path)
     is_local = local.is_file()
     return {
@@ -70,6 +72,7 @@ def input_record(events: EventFile) -> dict[str, Any]:
             "event": events.branches.event,
             "dead": events.branches.dead,
         },
+        "run": events.assigned_run,
         "form": events.form,
         "codec": events.codec,
     }
@@ -86,23 +89,32 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
 
 def matches(
-    existing: Mapping[str, Any], recipe: Mapping[str, Any], source: Mapping[str, Any]
+    existing: Mapping[str, Any], recipe: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Tell whether existing results are what running again would give."""
     same_recipe = all(
         _essence(key, existing.get(key)) == _essence(key, recipe[key]) for key in RECIPE_KEYS
     )
-    stated = existing.get("input")
+    stated = existing.get("inputs", [existing.get("input")])
     return (
         same_recipe
-        and isinstance(stated, dict)
+        and isinstance(stated, list)
+        and len(stated) == len(sources)
+        and all(_same_input(*pair) for pair in zip(stated, sources, strict=True))
+    )
+
+
+def _same_input(stated: Any, source: Mapping[str, Any]) -> bool:
+    return (
+        isinstance(stated, dict)
         and stated.get("checksum") is not None
-        and all(stated.get(key) == source[key] for key in ("checksum", "tree", "branches"))
+        and all(stated.get(key) == source[key] for key in INPUT_KEYS)
     )
 
 
 def _essence(key: str, value: Any) -> Any:
     """Leave out what does not change values: where the bundle lies, how many threads ran."""
-    if key == "bundle" and isinstance(value, Mapping):
-        return {k: v for k, v in value.items() if k != "path"}
+    left_out = {"bundle": "path", "backend": "threads"}.get(key)
+    if left_out is not None and isinstance(value, Mapping):
+        return {k: v for k, v in value.items() if k != left_out}
     return value

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from xec_deploy.detector.layout import Layout
 from xec_deploy.normalisation import Normalisation
+from xec_train.models.anchor import Anchor
 from xec_train.models.config import ModelConfig, TaskName
 from xec_train.models.encoder import XECEncoder
 from xec_train.models.moments import N_MOMENTS, Moments
@@ -50,7 +51,7 @@ class XECMultiHeadModel(nn.Module):
         if config.moments:
             self.moments = Moments(normalisation)
             self.anchors = nn.ModuleDict(
-                {task: nn.Linear(N_MOMENTS, config.outputs_of(task)) for task in config.heads}
+                {task: Anchor(config.outputs_of(task)) for task in config.heads}
             )
             inputs += N_MOMENTS
         self.heads = nn.ModuleDict(
