@@ -49,11 +49,13 @@ def test_raw_events_give_the_reference_outputs(exported, reference, name):
 def test_graph_holds_no_paths_and_no_float64(exported):
     for bundle in exported.values():
         model = load_onnx(bundle.graph())
+        assert all(t.data_type != onnx.TensorProto.DOUBLE for t in model.graph.initializer)
+        # Without the weights, whose bytes may spell anything.
+        del model.graph.initializer[:]
         assert b".py" not in model.SerializeToString()
         assert (model.ir_version, model.opset_import[0].version) == (10, 20)
         assert len(model.opset_import) == 1
         assert not model.functions
-        assert all(t.data_type != onnx.TensorProto.DOUBLE for t in model.graph.initializer)
 
 
 @pytest.mark.slow

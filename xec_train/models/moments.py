@@ -40,6 +40,8 @@ WIDE_WINDOW: Final = 9.0
 ITERATIONS: Final = 4
 DEPTHS: Final = (1.0, 4.0, 10.0)
 """Depths [cm] for which mean emission times are computed; the true one lies in between."""
+LONGEST: Final = 200.0
+"""Times [ns] beyond this, either way, are not those of an event's light."""
 TIME_SIGMA: Final = (10.0, 0.1)
 """Time resolution of a channel [ns]: per root photoelectron, and its floor."""
 
@@ -165,8 +167,10 @@ class Moments(nn.Module):
         return means
 
     def _times(self, time: Tensor) -> tuple[Tensor, Tensor]:
-        timed = (time != self.normalisation.sentinel_time).to(time.dtype)
-        return timed, self.normalisation.inverse_time(time) * 1e9
+        """Return weights 0 or 1 and times [ns]; times no light can have count as absent."""
+        nanoseconds = self.normalisation.inverse_time(time) * 1e9
+        timed = (time != self.normalisation.sentinel_time) & (nanoseconds.abs() < LONGEST)
+        return timed.to(time.dtype), nanoseconds.clamp(-LONGEST, LONGEST)
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
