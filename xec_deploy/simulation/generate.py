@@ -13,6 +13,7 @@ from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from xec_deploy.detector.coordinates import direction_to_angles, xyz_to_uvw
 from xec_deploy.detector.geometry import Geometry, design_geometry
@@ -104,7 +105,8 @@ def simulate(
     if threads == 1 or not arrays.parallel_blocks:
         yield from (_block(*job) for job in jobs)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    # Blocks are the unit of parallel work; threads of BLAS inside them would only compete.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         # A sliding window of futures: finished blocks wait for the consumer, not in a long queue.
         window = [pool.submit(_block, *job) for job in islice(jobs, 2 * threads)]
         while window:
