@@ -17,7 +17,7 @@ import numpy as np
 
 from xec_deploy.backends import AUTO, Backend, RunOptions
 from xec_deploy.bundle import Bundle, open_bundle
-from xec_deploy.errors import InputError, UsageError
+from xec_deploy.errors import InputError, UsageError, XecError
 from xec_deploy.events import (
     Column,
     DeadChannels,
@@ -202,8 +202,7 @@ def _infer_file(job: _Job, item: InputFile, path: Path) -> FileResult:
     except (InputError, UsageError) as error:
         # Not only a bad input: the other files finish as well if the dead-channel file of one run
         # or one output cannot be used.
-        logger.error("%s", error)  # noqa: TRY400 - the user gets a sentence, not a traceback
-        return FileResult(item.path, None, "failed", error=str(error))
+        return _failed(item, error)
     seconds = time.perf_counter() - start
     return FileResult(item.path, str(path), "done", entries, seconds, counts)
 
@@ -234,8 +233,7 @@ def _infer_single(job: _Job, files: Sequence[InputFile], path: Path) -> Inferenc
                     spool = stack.enter_context(TemporaryFile())
                     parts = _spool(_rows(job, events, counts), columns, spool)
             except (InputError, UsageError) as error:
-                logger.error("%s", error)  # noqa: TRY400
-                results.append(FileResult(item.path, None, "failed", error=str(error)))
+                results.append(_failed(item, error))
                 continue
             # A file without events knows the length of a vector branch no better than we do.
             empty = empty or columns
@@ -256,6 +254,13 @@ def _infer_single(job: _Job, files: Sequence[InputFile], path: Path) -> Inferenc
         if writer is not None:
             writer.commit(_provenance(job, sources, started), expected_entries=total)
     return InferenceSummary(tuple(results))
+
+
+def _failed(item: InputFile, error: XecError) -> FileResult:
+    """Report an input that cannot be used; the others go on."""
+    # A sentence for the user, not a traceback.
+    logger.error("%s", error)
+    return FileResult(item.path, None, "failed", error=str(error))
 
 
 def _open(job: _Job, item: InputFile) -> EventFile:
@@ -335,8 +340,7 @@ def _existing_single(job: _Job, files: Sequence[InputFile], path: Path) -> Infer
             with _open(job, item) as events:
                 sources.append(input_record(events))
         except (InputError, UsageError) as error:
-            logger.error("%s", error)  # noqa: TRY400
-            results.append(FileResult(item.path, None, "failed", error=str(error)))
+            results.append(_failed(item, error))
             continue
         entries = sources[-1]["entries"]
         results.append(FileResult(item.path, str(path), "skipped", entries))

@@ -2,7 +2,7 @@
 
 Charge sums by face, centroids and widths on the inner face under a Gaussian window that follows
 the light, and mean times corrected for the flight of the photons.  The heads see them beside the
-tokens and, through a linear anchor, start from the estimate they give; the network then learns the
+tokens and, through an anchor, start from the estimate they give; the network then learns the
 correction, which is small and smooth where the quantity itself spans hundreds of times its
 resolution.
 
