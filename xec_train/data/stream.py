@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from xec_deploy.detector.constants import INVALID_ABOVE
@@ -24,49 +22,10 @@ from xec_deploy.events import (
     open_events,
 )
 from xec_train.config import DataConfig
+from xec_train.data.batch import RawBatch
 from xec_train.models import TASK_DIMENSIONS, TaskName
 
-__all__ = ["EventStream", "RawBatch"]
-
-
-@dataclass(frozen=True, eq=False)
-class RawBatch:
-    """Raw inputs (batch, 4760) and targets {task: (batch, components)} in physical units."""
-
-    npho: Tensor
-    time: Tensor
-    dead: Tensor
-    targets: dict[TaskName, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.npho)
-
-    def to(self, device: torch.device) -> RawBatch:
-        """Move to a device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def take(self, rows: slice | Tensor) -> RawBatch:
-        """Return some of the events."""
-        return self._map(lambda tensor: tensor[rows])
-
-    def join(self, other: RawBatch) -> RawBatch:
-        """Return these events followed by others."""
-        if not len(self):
-            return other
-        return RawBatch(
-            torch.cat([self.npho, other.npho]),
-            torch.cat([self.time, other.time]),
-            torch.cat([self.dead, other.dead]),
-            {task: torch.cat([mine, other.targets[task]]) for task, mine in self.targets.items()},
-        )
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> RawBatch:
-        return RawBatch(
-            function(self.npho),
-            function(self.time),
-            function(self.dead),
-            {task: function(target) for task, target in self.targets.items()},
-        )
+__all__ = ["EventStream"]
 
 
 class EventStream(IterableDataset[RawBatch]):
@@ -185,6 +144,8 @@ def _usable(chunk: EventBatch, truth: dict[TaskName, str], path: str) -> RawBatc
         torch.from_numpy(chunk.time[good]),
         torch.from_numpy(chunk.dead[good]),
         {task: torch.from_numpy(target[good]) for task, target in targets.items()},
+        run=torch.from_numpy(chunk.run[good]),
+        event=torch.from_numpy(chunk.event[good]),
     )
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from xec_deploy.errors import InputError, UsageError
-from xec_train import data
 from xec_train.config import DataConfig
 from xec_train.data import EventStream, RawBatch
+from xec_train.data import stream as data
 
 TASKS = ("energy", "uvwFI", "angle")
 

@@ -1,0 +1,85 @@
+"""What flows from the loaders to the models: raw events and their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from xec_train.models import TaskName
+
+__all__ = ["RawBatch"]
+
+
+@dataclass(frozen=True, eq=False)
+class RawBatch:
+    """Raw events, invalid values as in the file; normalised on the device.
+
+    Attributes
+    ----------
+    npho, time
+        (batch, 4760) float32: photons and seconds.
+    dead
+        (batch, 4760) bool.
+    targets
+        Per task (batch, components) float32 in physical units; ``n_gamma`` (batch, 1), a class.
+    weight
+        (batch,) float32: how much an event counts in the loss, 1 on average; None for all alike.
+    run, event
+        (batch,) int64; None where nobody needs them.
+    """
+
+    npho: Tensor
+    time: Tensor
+    dead: Tensor
+    targets: dict[TaskName, Tensor]
+    weight: Tensor | None = None
+    run: Tensor | None = None
+    event: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.npho)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        tensors = [*self.tensors().values(), *self.targets.values()]
+        return sum(tensor.nbytes for tensor in tensors)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors by attribute, without the targets."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> RawBatch:
+        """Apply a function to every tensor."""
+        return replace(
+            self,
+            targets={task: function(target) for task, target in self.targets.items()},
+            **{name: function(tensor) for name, tensor in self.tensors().items()},
+        )
+
+    def to(self, device: torch.device) -> RawBatch:
+        """Move to a device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> RawBatch:
+        """Copy to page-locked memory; a ``DataLoader`` asks for it with ``pin_memory=True``."""
+        return self.map(lambda tensor: tensor.pin_memory())
+
+    def take(self, rows: slice | Tensor) -> RawBatch:
+        """Return some of the events."""
+        return self.map(lambda tensor: tensor[rows])
+
+    def join(self, other: RawBatch) -> RawBatch:
+        """Return these events followed by others, which must have the same tensors."""
+        if not len(self):
+            return other
+        theirs = other.tensors()
+        return replace(
+            self,
+            targets={task: torch.cat([t, other.targets[task]]) for task, t in self.targets.items()},
+            **{name: torch.cat([mine, theirs[name]]) for name, mine in self.tensors().items()},
+        )
