@@ -1,0 +1,11 @@
+/// What each file of bindings adds to the module.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace xec::python {
+
+void bind_geometry(pybind11::module_& module);
+void bind_normalisation(pybind11::module_& module);
+
+} // namespace xec::python
