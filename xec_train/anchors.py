@@ -16,7 +16,7 @@ from torch.nn import functional
 from xec_train.models import TaskName, XECMultiHeadModel
 from xec_train.models.anchor import Anchor
 from xec_train.models.moments import N_MOMENTS
-from xec_train.models.regressor import LAST_LAYER
+from xec_train.models.research.regressor import LAST_LAYER
 from xec_train.targets import TargetScale
 
 __all__ = ["fit_anchors"]

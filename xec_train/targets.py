@@ -16,7 +16,7 @@ from torch import Tensor
 from xec_train.config import TaskConfig
 from xec_train.data import RawBatch
 from xec_train.models import TaskName, XECMultiHeadModel
-from xec_train.models.regressor import LAST_LAYER
+from xec_train.models.research.regressor import LAST_LAYER
 
 __all__ = ["TargetScale", "fold_scales", "measure_scales"]
 

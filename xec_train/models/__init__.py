@@ -1,7 +1,26 @@
 """The networks."""
 
+from xec_deploy.detector.layout import Layout
+from xec_deploy.normalisation import Normalisation
 from xec_train.models.config import TASK_DIMENSIONS, ModelConfig, TaskName
-from xec_train.models.encoder import XECEncoder
-from xec_train.models.regressor import XECMultiHeadModel
+from xec_train.models.research import XECEncoder, XECMultiHeadModel
 
-__all__ = ["TASK_DIMENSIONS", "ModelConfig", "TaskName", "XECEncoder", "XECMultiHeadModel"]
+__all__ = [
+    "TASK_DIMENSIONS",
+    "ModelConfig",
+    "TaskName",
+    "XECEncoder",
+    "XECMultiHeadModel",
+    "build_regressor",
+]
+
+
+def build_regressor(
+    config: ModelConfig, layout: Layout, normalisation: Normalisation
+) -> XECMultiHeadModel:
+    """Return a regressor of the architecture ``config`` describes, randomly initialised.
+
+    Every regressor turns normalised events (batch, 4760, 2) into ``{task: (batch, outputs)}``,
+    means before log variances.
+    """
+    return XECMultiHeadModel(config, layout, normalisation)

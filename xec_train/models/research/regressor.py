@@ -9,8 +9,8 @@ from xec_deploy.detector.layout import Layout
 from xec_deploy.normalisation import Normalisation
 from xec_train.models.anchor import Anchor
 from xec_train.models.config import ModelConfig, TaskName
-from xec_train.models.encoder import XECEncoder
 from xec_train.models.moments import N_MOMENTS, Moments
+from xec_train.models.research.encoder import XECEncoder
 
 __all__ = ["LAST_LAYER", "XECMultiHeadModel"]
 

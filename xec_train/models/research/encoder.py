@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xec_deploy.detector.layout import Layout
-from xec_train.models.blocks import (
+from xec_train.models.config import ModelConfig
+from xec_train.models.research.blocks import (
     ChannelsFirstLayerNorm,
     ConvNeXtV2Block,
     HexNeXtBlock,
 )
-from xec_train.models.config import ModelConfig
-from xec_train.models.outer import OuterFineGrid
+from xec_train.models.research.outer import OuterFineGrid
 
 __all__ = ["FaceBackbone", "HexEncoder", "XECEncoder"]
 
