@@ -33,7 +33,12 @@ from xec_deploy.physics.observables import (
 )
 from xec_deploy.simulation import SimulationConfig, simulate
 
-__all__ = ["LabelledEvents", "calibrate", "calibrate_on_simulation"]
+__all__ = [
+    "LabelledEvents",
+    "calibrate",
+    "calibrate_on_simulation",
+    "trimmed_least_squares",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -112,9 +117,9 @@ def calibrate(
     face_sum, centroid, share, width, uvw, energy, delay = (part[usable] for part in columns)
     seen = ChargeObservables(face_sum, centroid, share, width)
 
-    face_weight = _fit(face_sum / energy[:, None], np.ones(len(energy)))
-    u, v = (_fit(position_terms(seen, axis), uvw[:, axis]) for axis in (0, 1))
-    w = _fit(depth_terms(seen), uvw[:, 2])
+    face_weight = trimmed_least_squares(face_sum / energy[:, None], np.ones(len(energy)))
+    u, v = (trimmed_least_squares(position_terms(seen, axis), uvw[:, axis]) for axis in (0, 1))
+    w = trimmed_least_squares(depth_terms(seen), uvw[:, 2])
     w_range = (0.0, float(np.quantile(uvw[:, 2], 0.999)))
     empty: tuple[float, ...] = (0.0,)
     constants = ConventionalConstants(face_weight, empty, u, v, w, w_range, empty)
@@ -122,12 +127,14 @@ def calibrate(
     ratio = face_sum @ np.array(face_weight) / energy
     return ConventionalConstants(
         face_weight=face_weight,
-        energy_of_w=_fit(np.vander(depth_argument(estimated), 4, increasing=True), ratio),
+        energy_of_w=trimmed_least_squares(
+            np.vander(depth_argument(estimated), 4, increasing=True), ratio
+        ),
         u=u,
         v=v,
         w=w,
         w_range=w_range,
-        time=_fit(time_terms(seen, estimated), delay),
+        time=trimmed_least_squares(time_terms(seen, estimated), delay),
         origin={"events": int(np.count_nonzero(usable)), **(origin or {})},
     )
 
@@ -161,8 +168,8 @@ def _usable(columns: list[FloatArray]) -> NDArray[np.bool_]:
     return np.asarray(np.logical_and.reduce([*finite, inside, energy > 0]), dtype=np.bool_)
 
 
-def _fit(terms: FloatArray, values: FloatArray) -> tuple[float, ...]:
-    """Least squares, once more on the events nearest to the first fit."""
+def trimmed_least_squares(terms: FloatArray, values: FloatArray) -> tuple[float, ...]:
+    """Return coefficients (k,) of terms (n, k): least squares, again on the nearest nine tenths."""
     chosen = np.ones(len(values), dtype=np.bool_)
     solution = np.zeros(terms.shape[1])
     # Columns of very different size (photons, cm5) would lose small coefficients to rounding.

@@ -164,6 +164,7 @@ def profile(
     *,
     replicas: int = 100,
     seed: int = 20_240_190,
+    estimator: Callable[..., Resolution] | None = None,
 ) -> Profile:
     """Return the resolution in bins of a variable.
 
@@ -175,12 +176,15 @@ def profile(
         Ascending edges (m + 1,); a bin holds its lower edge, the last one both.
     replicas, seed
         As in :func:`resolution`.
+    estimator
+        What summarises the residuals of a bin, called like :func:`resolution`, the default.
 
     Raises
     ------
     UsageError
         If the shapes differ or the edges do not ascend.
     """
+    summarise = resolution if estimator is None else estimator
     residuals = np.asarray(residual, dtype=np.float64)
     values = np.asarray(variable, dtype=np.float64)
     edges = np.asarray(bins, dtype=np.float64)
@@ -199,7 +203,7 @@ def profile(
         float(values[mask].mean()) if mask.any() else float(edges[i : i + 2].mean())
         for i, mask in enumerate(members)
     ]
-    points = tuple(resolution(residuals[mask], replicas=replicas, seed=seed) for mask in members)
+    points = tuple(summarise(residuals[mask], replicas=replicas, seed=seed) for mask in members)
     inside = sum(int(mask.sum()) for mask in members)
     return Profile(edges, np.array(centre), points, outside=len(values) - inside)
 
