@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xec_deploy.physics.resolution import Profile, Resolution
+from xec_deploy.report.panels import density, panel_grid, value_range, width_with_error
 from xec_deploy.report.quantities import QUANTITIES, Quantity
-from xec_deploy.report.style import CONVENTIONAL, INK, MUTED, NETWORK, hide, new_figure
+from xec_deploy.report.style import CONVENTIONAL, INK, MUTED, NETWORK, hide
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ NAMES: Final = {"network": "network", "conventional": "simple conventional"}
 def draw_residuals(residuals: Estimates, figures: Mapping[str, Mapping[str, Resolution]]) -> Figure:
     """Draw the residuals of each quantity, normalised to unit area, all methods in one panel."""
     quantities = _present(residuals)
-    figure, panels = _grid(len(quantities) + 1)
+    figure, panels = panel_grid(len(quantities) + 1)
     for axes, quantity in zip(panels, quantities, strict=False):
         shown = {m: r[quantity.name] for m, r in residuals.items() if quantity.name in r}
         reach = max(
@@ -46,12 +47,12 @@ def draw_residuals(residuals: Estimates, figures: Mapping[str, Mapping[str, Reso
         reach = reach if np.isfinite(reach) and reach > 0 else 1.0
         bins = np.linspace(-reach, reach, 81)
         for method, values in shown.items():
-            density = _density(values, bins)
-            axes.stairs(density, bins, color=COLOURS[method], linewidth=1.5)
+            outline = density(values, bins)
+            axes.stairs(outline, bins, color=COLOURS[method], linewidth=1.5)
             if method == "network":
-                axes.stairs(density, bins, color=COLOURS[method], fill=True, alpha=0.12)
+                axes.stairs(outline, bins, color=COLOURS[method], fill=True, alpha=0.12)
         axes.set_xlim(-reach, reach)
-        tallest = max((_density(values, bins).max() for values in shown.values()), default=1.0)
+        tallest = max((density(values, bins).max() for values in shown.values()), default=1.0)
         # Head-room for the figures, which must not cover the peak.
         axes.set_ylim(0, 1.38 * tallest if tallest > 0 else 1.0)
         axes.set_yticks([])
@@ -65,7 +66,7 @@ def draw_residuals(residuals: Estimates, figures: Mapping[str, Mapping[str, Reso
             axes.text(
                 0.985,
                 0.97 - 0.1 * row,
-                _with_error(width.sigma68, width.sigma68_error, quantity.residual_unit),
+                width_with_error(width.sigma68, width.sigma68_error, quantity.residual_unit),
                 transform=axes.transAxes,
                 ha="right",
                 va="top",
@@ -89,7 +90,7 @@ def draw_profiles(
         Axis label of the variable, and its factor to the label's unit.
     """
     quantities = [q for q in QUANTITIES if any(q.name in found for found in profiles.values())]
-    figure, panels = _grid(len(quantities) + 1)
+    figure, panels = panel_grid(len(quantities) + 1)
     for axes, quantity in zip(panels, quantities, strict=False):
         for method, found in profiles.items():
             if quantity.name not in found:
@@ -128,11 +129,11 @@ def draw_truth_against_reconstruction(
     from matplotlib.colors import LogNorm  # noqa: PLC0415 - optional
 
     quantities = [q for q in QUANTITIES if q.name in truth and q.name in values]
-    figure, panels = _grid(len(quantities), height=2.75)
+    figure, panels = panel_grid(len(quantities), height=2.75)
     for axes, quantity in zip(panels, quantities, strict=False):
         x, y = truth[quantity.name] * quantity.scale, values[quantity.name] * quantity.scale
         both = np.isfinite(x) & np.isfinite(y)
-        low, high = _range(np.concatenate([x[both], y[both]]))
+        low, high = value_range(np.concatenate([x[both], y[both]]))
         edges = np.linspace(low, high, 101)
         count, _, _ = np.histogram2d(x[both], y[both], bins=(edges, edges))
         filled = np.ma.masked_less(count.T, 1)
@@ -162,19 +163,19 @@ def draw_truth_against_reconstruction(
 def draw_distributions(values: Estimates) -> Figure:
     """Draw the distribution of each quantity, truth (where known) and all methods overlaid."""
     quantities = _present(values)
-    figure, panels = _grid(len(quantities) + 1)
+    figure, panels = panel_grid(len(quantities) + 1)
     for axes, quantity in zip(panels, quantities, strict=False):
         shown = {
             method: found[quantity.name] * quantity.scale
             for method, found in values.items()
             if quantity.name in found
         }
-        bins = np.linspace(*_range(np.concatenate(list(shown.values()))), 61)
+        bins = np.linspace(*value_range(np.concatenate(list(shown.values()))), 61)
         for method, array in shown.items():
             if method == "truth":
-                axes.stairs(_density(array, bins), bins, color=MUTED, fill=True, alpha=0.35)
+                axes.stairs(density(array, bins), bins, color=MUTED, fill=True, alpha=0.35)
             else:
-                axes.stairs(_density(array, bins), bins, color=COLOURS[method], linewidth=1.4)
+                axes.stairs(density(array, bins), bins, color=COLOURS[method], linewidth=1.4)
         axes.set_ylim(bottom=0)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -188,12 +189,12 @@ def draw_distributions(values: Estimates) -> Figure:
 def draw_pulls(pulls: Mapping[str, FloatArray]) -> Figure:
     """Draw residuals over predicted sigma beside the unit Gaussian they should follow."""
     quantities = [quantity for quantity in QUANTITIES if quantity.name in pulls]
-    figure, panels = _grid(len(quantities))
+    figure, panels = panel_grid(len(quantities))
     bins = np.linspace(-5, 5, 61)
     curve = np.linspace(-5, 5, 201)
     for axes, quantity in zip(panels, quantities, strict=False):
         pull = pulls[quantity.name]
-        axes.stairs(_density(pull, bins), bins, color=NETWORK, linewidth=1.5)
+        axes.stairs(density(pull, bins), bins, color=NETWORK, linewidth=1.5)
         axes.plot(curve, np.exp(-(curve**2) / 2) / np.sqrt(2 * np.pi), color=INK, linewidth=0.9)
         axes.set_ylim(bottom=0)
         axes.set_yticks([])
@@ -212,40 +213,6 @@ def _present(values: Estimates) -> list[Quantity]:
         for quantity in QUANTITIES
         if any(np.isfinite(found.get(quantity.name, np.nan)).any() for found in values.values())
     ]
-
-
-def _grid(panels: int, *, height: float = 2.35) -> tuple[Figure, list[Axes]]:
-    columns = 4
-    rows = -(-panels // columns)
-    figure = new_figure(2.75 * columns, height * rows + 0.1)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
-
-
-def _density(values: FloatArray, bins: FloatArray) -> FloatArray:
-    """Histogram over all finite values, so that what lies outside the bins still counts."""
-    finite = values[np.isfinite(values)]
-    count, _ = np.histogram(finite, bins)
-    return np.asarray(count / (max(len(finite), 1) * np.diff(bins)), dtype=np.float64)
-
-
-def _range(values: FloatArray) -> tuple[float, float]:
-    """Range of nearly all values, with a margin."""
-    finite = values[np.isfinite(values)]
-    if len(finite) == 0:
-        return -1.0, 1.0
-    low, high = np.quantile(finite, (0.002, 0.998))
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    return float(low - margin), float(high + margin)
-
-
-def _with_error(value: float, error: float, unit: str) -> str:
-    if not np.isfinite(value):
-        return "too few events"
-    digits = (
-        2 if not np.isfinite(error) or error <= 0 else int(max(0, 1 - np.floor(np.log10(error))))
-    )
-    digits = min(digits, 4)
-    return f"$\\sigma_{{68}}$ = {value:.{digits}f} ± {error:.{digits}f} {unit}"
 
 
 def _legend(

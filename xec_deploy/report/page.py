@@ -14,7 +14,7 @@ from xec_deploy.errors import MissingExtra
 from xec_deploy.report.quantities import QUANTITIES
 from xec_deploy.report.style import SavedFigure
 
-__all__ = ["render_page"]
+__all__ = ["flatten", "render_page", "render_template", "with_error"]
 
 TEMPLATE = "report.html.j2"
 DASH = "\N{EN DASH}"
@@ -35,20 +35,48 @@ def render_page(summary: Mapping[str, Any], figures: Sequence[SavedFigure]) -> s
     MissingExtra
         If jinja2 is not installed.
     """
+    return render_template(
+        "xec_deploy.report",
+        TEMPLATE,
+        figures,
+        summary=summary,
+        rows=_table(summary["resolution"]),
+        provenance=flatten(summary["provenance"]),
+    )
+
+
+def render_template(
+    package: str, template: str, figures: Sequence[SavedFigure], **context: Any
+) -> str:
+    """Render a template of a package; it may include ``page.css``, the look of all pages.
+
+    Parameters
+    ----------
+    package, template
+        Where the template is, and its name.
+    figures
+        Saved plots; the template sees each as ``figure`` with its PNG in base64 as ``data``.
+    context
+        What else the template sees, beside ``version`` and ``made``, the time.
+
+    Raises
+    ------
+    MissingExtra
+        If jinja2 is not installed.
+    """
     try:
         import jinja2  # noqa: PLC0415 - optional
     except ImportError as error:
         raise MissingExtra("jinja2", "plot", needed_for="the report") from error
+    places = dict.fromkeys((package, "xec_deploy.report"))
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("xec_deploy.report", "."),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(place, ".") for place in places]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(TEMPLATE).render(
-        summary=summary,
-        rows=_table(summary["resolution"]),
+    return environment.get_template(template).render(
         figures=[
             {
                 "figure": figure,
@@ -56,9 +84,9 @@ def render_page(summary: Mapping[str, Any], figures: Sequence[SavedFigure]) -> s
             }
             for figure in figures
         ],
-        provenance=_flatten(summary["provenance"]),
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **context,
     )
 
 
@@ -109,13 +137,13 @@ def _percent(share: float | None) -> str:
     return DASH if share is None else f"{100 * share:.1f} %"
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Rows of nested provenance: dotted name and text."""
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return rows of nested provenance: dotted name and text."""
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
-            rows += _flatten(value, f"{name}.")
+            rows += flatten(value, f"{name}.")
         elif isinstance(value, str):
             rows.append((name, value))
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
