@@ -113,9 +113,8 @@ def regressor(
     try:
         import torch  # noqa: PLC0415 - the train extra
 
-        from xec_train.config import RegressorConfig  # noqa: PLC0415
+        from xec_train.config import RegressorConfig, load_config  # noqa: PLC0415
         from xec_train.regressor import train_regressor  # noqa: PLC0415
-        from xec_train.yaml_config import load_config  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train", needed_for="training") from error
     short = {
@@ -136,7 +135,7 @@ def _simulation_config(path: str | None, overrides: tuple[str, ...]) -> Simulati
     if path is None and not overrides:
         return SimulationConfig()
     try:
-        from xec_train.yaml_config import build_config, load_config  # noqa: PLC0415
+        from xec_train.config import build_config, load_config  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "pyyaml", "train", needed_for="--config") from error
     if path is None:

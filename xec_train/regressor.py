@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader
 
 from xec_deploy import __version__
 from xec_deploy.detector.layout import get_layout
-from xec_deploy.errors import CheckFailed
+from xec_deploy.errors import CheckFailed, UsageError
 from xec_deploy.normalisation import normalise_arrays
 from xec_train.anchors import fit_anchors
 from xec_train.checkpoint import save_regressor
 from xec_train.config import RegressorConfig, TaskConfig
 from xec_train.data import EventStream, RawBatch
-from xec_train.models import ModelConfig, TaskName, XECMultiHeadModel
+from xec_train.models import TaskName, XECMultiHeadModel
 from xec_train.targets import TargetScale, fold_scales, measure_scales
 
 __all__ = ["BEST_CHECKPOINT", "LAST_CHECKPOINT", "RegressorModule", "train_regressor"]
@@ -50,11 +50,7 @@ class RegressorModule(lightning.LightningModule):
         self.config = config
         self.scales = scales
         self.total_steps = total_steps
-        model_config = ModelConfig(
-            **config.model.model_dump(exclude={"active_tasks", "heads"}),
-            active_tasks=config.active_tasks,
-            heads=config.active_tasks,
-        )
+        model_config = config.network()
         self.model = XECMultiHeadModel(
             model_config, get_layout(config.layout), config.normalization
         )
@@ -120,7 +116,7 @@ class RegressorModule(lightning.LightningModule):
         """Update the averaged weights."""
         # A plain EMA remembers the random start for 1 / (1 - decay) steps; warm it up.
         step = self.global_step
-        decay = min(self.config.training.ema_decay, (1 + step) / (10 + step))
+        decay = min(self.config.training.ema_decay or 0.0, (1 + step) / (10 + step))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(value, 1.0 - decay)
@@ -158,7 +154,8 @@ class RegressorModule(lightning.LightningModule):
             ],
             lr=options.lr,
         )
-        warmup = max(1, round(options.warmup_fraction * self.total_steps))
+        steps = self.total_steps / options.epochs
+        warmup = max(1, round(options.warmup_epochs * steps))
 
         def factor(step: int) -> float:
             if step < warmup:
@@ -249,7 +246,7 @@ def train_regressor(config: RegressorConfig) -> Path:
     validation = EventStream(
         config.data.val_path, config.data, tasks, shuffle=False, max_events=config.data.val_events
     )
-    directory = Path(config.checkpoint.save_dir)
+    directory = config.directory
     directory.mkdir(parents=True, exist_ok=True)
     unlimited = EventStream(
         config.data.train_path, config.data, tasks, shuffle=True, seed=config.training.seed
@@ -262,15 +259,14 @@ def train_regressor(config: RegressorConfig) -> Path:
     del first
     if config.model.moments:
         module.initialise_anchors(_first(unlimited, config.training.anchor_events))
-    # Without what follows from the section tasks: the record can be loaded as a configuration.
-    recipe = config.model_dump(mode="json", exclude={"model": {"active_tasks", "heads"}})
+    recipe = config.model_dump(mode="json")
     # Validations spread evenly, so that the last one sees the end of the epoch.
-    validations = math.ceil(len(training) / config.training.val_every_steps)
+    validations = math.ceil(len(training) / (config.training.val_every_steps or len(training)))
     best = _SaveBest(directory, recipe)
     trainer = lightning.Trainer(
         accelerator=config.training.accelerator,
         devices=1,
-        precision=config.training.precision,
+        precision=config.training.precision_on(gpu=torch.cuda.is_available()),
         max_epochs=config.training.epochs,
         gradient_clip_val=config.training.grad_clip,
         val_check_interval=len(training) // validations,
@@ -310,7 +306,9 @@ def _loss(prediction: Tensor, target: Tensor, scale: TargetScale, config: TaskCo
     match config.loss_fn:
         case "l1":
             return functional.l1_loss(error, zero)
-        case "mse":
+        case "mse" | "l2":
             return functional.mse_loss(error, zero)
         case "smooth_l1":
             return functional.smooth_l1_loss(error, zero, beta=config.loss_beta)
+        case other:
+            raise UsageError(f"tasks: loss_fn {other!r} is not available in this trainer")

@@ -52,7 +52,11 @@ def measure_scales(
         values = torch.cat(parts).double()
         spread = values.std(dim=0, correction=0).clamp_min(1e-6)
         stated = tasks[task].loss_scale
-        loss = spread if stated is None else torch.tensor(stated, dtype=torch.float64)
+        loss = (
+            spread
+            if stated == "spread"
+            else torch.tensor(1.0 if stated is None else stated, dtype=torch.float64)
+        )
         scales[task] = TargetScale(
             values.mean(dim=0).float(), spread.float(), loss.expand_as(spread).float()
         )

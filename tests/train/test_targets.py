@@ -7,7 +7,7 @@ import torch
 from xec_deploy.detector import get_layout
 from xec_deploy.normalisation import Normalisation
 from xec_train.checkpoint import load_regressor
-from xec_train.config import DataConfig, RegressorConfig, TaskConfig
+from xec_train.config import RegressorConfig, TaskConfig
 from xec_train.data import RawBatch
 from xec_train.models import ModelConfig, XECMultiHeadModel
 from xec_train.regressor import RegressorModule
@@ -34,7 +34,9 @@ def targets():
 
 @pytest.fixture
 def scales(targets):
-    return measure_scales(batches_of(targets), {task: TaskConfig() for task in TASKS})
+    return measure_scales(
+        batches_of(targets), {task: TaskConfig(loss_scale="spread") for task in TASKS}
+    )
 
 
 def test_measured_scales(targets, scales):
@@ -61,7 +63,9 @@ def test_stated_loss_scales(targets):
 def test_a_line_or_a_single_event_has_a_spread():
     line = {"energy": torch.full((10, 1), 0.0528)}
     for targets in (line, {"energy": line["energy"][:1]}):
-        scale = measure_scales(batches_of(targets), {"energy": TaskConfig()})["energy"]
+        scale = measure_scales(batches_of(targets), {"energy": TaskConfig(loss_scale="spread")})[
+            "energy"
+        ]
         assert scale.spread.item() == pytest.approx(1e-6)
         assert scale.mean.item() == pytest.approx(0.0528)
 
@@ -93,9 +97,9 @@ def module(simulated, request):
     targets = {"energy": events["energyTruth"][:, None], "uvwFI": events["uvwTruth"]}
     batch = RawBatch(events["npho"], events["relative_time"], events["dead"], targets)
     config = RegressorConfig(
-        data=DataConfig(train_path=(), val_path=()),
+        data={"train_path": (), "val_path": ()},
         model={"encoder_dim": 32, "hex_channels": 8, "moments": request.param},
-        tasks={"energy": {"loss_scale": [0.002]}, "uvwFI": {}},
+        tasks={"energy": {"loss_scale": [0.002]}, "uvwFI": {"loss_scale": "spread"}},
     )
     module = RegressorModule(config, measure_scales([batch], config.tasks), 10).eval()
     for model in (module.model, module.average):

@@ -36,15 +36,22 @@ def configured(files, validation_file):
                     "hex_channels": 8,
                     "num_fusion_layers": 1,
                     "hidden_dim": 32,
+                    "layout": "physical",
                     "outer_fine_pool": [3, 3],
                     "transformer_dropout": 0.0,
                     "head_dropout": 0.0,
                 },
-                "tasks": {"energy": {"weight": 2.0}, "uvwFI": {}, "angle": {"enabled": False}},
+                "tasks": {
+                    "energy": {"weight": 2.0, "loss_scale": "spread"},
+                    "uvwFI": {"loss_scale": "spread"},
+                    "angle": {"enabled": False},
+                },
                 "training": {
                     "epochs": 3,
                     "lr": 3e-3,
                     "ema_decay": 0.8,
+                    "lr_scheduler": "cosine",
+                    "warmup_epochs": 0.15,
                     "val_every_steps": 4,
                     "accelerator": "cpu",
                     **training,
@@ -145,7 +152,7 @@ def test_same_seed_same_weights(configured, tmp_path):
 
 def test_a_training_that_diverges(configured, tmp_path):
     config = configured(
-        tmp_path, short=True, epochs=1, lr=1e30, lr_scheduler="none", warmup_fraction=0.0
+        tmp_path, short=True, epochs=1, lr=1e30, lr_scheduler="none", warmup_epochs=0.0
     )
     with pytest.raises(CheckFailed, match=r"the training diverged.*Lower training\.lr"):
         train_regressor(config)

@@ -2,12 +2,24 @@
 
 from xec_deploy.detector.layout import Layout
 from xec_deploy.normalisation import Normalisation
-from xec_train.models.config import TASK_DIMENSIONS, ModelConfig, TaskName
+from xec_train.models.config import (
+    TASK_DIMENSIONS,
+    EncoderConfig,
+    InpainterModelConfig,
+    MAEModelConfig,
+    ModelConfig,
+    NetworkConfig,
+    TaskName,
+)
 from xec_train.models.research import XECEncoder, XECMultiHeadModel
 
 __all__ = [
     "TASK_DIMENSIONS",
+    "EncoderConfig",
+    "InpainterModelConfig",
+    "MAEModelConfig",
     "ModelConfig",
+    "NetworkConfig",
     "TaskName",
     "XECEncoder",
     "XECMultiHeadModel",

@@ -1,0 +1,17 @@
+"""The training configuration: typed sections, and the YAML file they come from."""
+
+from xec_train.config.inpainter import InpainterConfig
+from xec_train.config.mae import MaeConfig
+from xec_train.config.regressor import RegressorConfig, TaskConfig
+from xec_train.config.sections import DataConfig
+from xec_train.config.yaml_file import build_config, load_config
+
+__all__ = [
+    "DataConfig",
+    "InpainterConfig",
+    "MaeConfig",
+    "RegressorConfig",
+    "TaskConfig",
+    "build_config",
+    "load_config",
+]

@@ -1,0 +1,189 @@
+"""Configuration of ``xec-train regressor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from xec_deploy.normalisation import Normalisation
+from xec_train.config.sections import (
+    CheckpointConfig,
+    DataConfig,
+    DistributedConfig,
+    Fiducial,
+    MlflowConfig,
+    TensorboardConfig,
+    TrainingConfig,
+)
+from xec_train.config.types import Count, LayoutChoice, LossName, Positive, Rate, Section, Share
+from xec_train.models import TASK_DIMENSIONS, ModelConfig, NetworkConfig, TaskName
+
+__all__ = [
+    "ExportConfig",
+    "RegressorCheckpoint",
+    "RegressorConfig",
+    "RegressorData",
+    "RegressorModel",
+    "RegressorTraining",
+    "Reweighting",
+    "TaskConfig",
+]
+
+
+class RegressorData(DataConfig):
+    """Input files and how they are read."""
+
+    fiducial: Fiducial = Fiducial()
+
+
+class RegressorModel(NetworkConfig):
+    """The network."""
+
+    arch: Literal["research"] = "research"
+    """Architecture."""
+    layout: LayoutChoice | None = None
+    """Reading of the outer face and the hexagonal neighbours; null: research."""
+
+
+class TaskConfig(Section):
+    """One quantity to learn: angle [deg], energy [GeV], timing [ns], uvwFI [cm], angleVec, n_gamma.
+
+    ``n_gamma``, the number of photons from 0 to 4, is always trained with cross entropy.
+    """
+
+    enabled: bool = True
+    """Whether the task is trained."""
+    loss_fn: LossName = "smooth_l1"
+    """Loss; gaussian_nll predicts variances too, cosine is for angles."""
+    loss_beta: Positive = 1.0
+    """Where smooth_l1 and huber turn linear, in loss_scale; the exponent beta of gaussian_nll."""
+    loss_scale: tuple[Positive, ...] | Literal["spread"] | None = None
+    """Error that counts as one in the loss: one value or one a component, in the unit of the
+    quantity; spread: the standard deviation of the truth; null: 1."""
+    weight: Positive = 1.0
+    """Weight of the task's loss, where loss_balance is manual."""
+    log_transform: bool = False
+    """Learn the logarithm (energy and timing only)."""
+
+
+class RegressorTraining(TrainingConfig):
+    """Optimisation."""
+
+    max_lr: Positive | None = None
+    """Peak of onecycle; null: lr."""
+    pct_start: Share = 0.3
+    """Share of onecycle in which the rate rises."""
+    lr_patience: Count = 5
+    """Validations without improvement before plateau lowers the rate."""
+    lr_factor: Share = 0.5
+    """By which plateau lowers it."""
+    lr_restart_period: Count = 10
+    """Epochs of the first period of cosine_restarts."""
+    lr_restart_mult: Count = 2
+    """By which each further period is longer."""
+    channel_dropout_rate: Rate = 0.1
+    """Channels an event loses at random to the dead encoding, as a share."""
+    dead_fraction_max: Rate = 0.0
+    """Largest share of channels of a random dead pattern, drawn for each event."""
+    dead_board_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that a random dead pattern holds a whole board of 16."""
+    anchor_events: Count = 100_000
+    """Events on which estimates from moments are fitted before the training (model.moments)."""
+
+
+class Reweighting(Section):
+    """Weight of events by the inverse frequency of a task's truth in the training files."""
+
+    enabled: bool = False
+    """Whether it applies."""
+    nbins: Count = 30
+    """Bins of each component, for energy, timing and uvwFI."""
+    nbins_2d: tuple[Count, Count] = (20, 20)
+    """Bins in theta and phi, for angle."""
+
+
+class RegressorCheckpoint(CheckpointConfig):
+    """Where results go, and what to continue from."""
+
+    save_artifacts: bool = True
+    """Write predictions, metrics and plots at the end."""
+
+
+class ExportConfig(Section):
+    """What is made of the best checkpoint at the end."""
+
+    onnx: str | None = None
+    """ONNX file with the inputs of the research exporter, in the folder of the results."""
+    bundle: str | None = None
+    """Bundle (.xec), in the folder of the results."""
+
+
+class RegressorConfig(Section):
+    """Configuration of ``xec-train regressor``."""
+
+    data: RegressorData
+    normalization: Normalisation = Normalisation()
+    model: RegressorModel = RegressorModel()
+    tasks: dict[TaskName, TaskConfig]
+    training: RegressorTraining = RegressorTraining()
+    loss_balance: Literal["manual", "auto"] = "manual"
+    """Weights of the tasks: as stated, or learned from their spread (homoscedastic)."""
+    reweighting: dict[TaskName, Reweighting] = Field(default_factory=dict)
+    checkpoint: RegressorCheckpoint = RegressorCheckpoint()
+    distributed: DistributedConfig = DistributedConfig()
+    mlflow: MlflowConfig = MlflowConfig()
+    tensorboard: TensorboardConfig = TensorboardConfig()
+    export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Self:
+        if not self.active_tasks:
+            raise ValueError("no task is enabled: tasks needs at least one, such as energy")
+        for task in self.active_tasks:
+            options = self.tasks[task]
+            if isinstance(options.loss_scale, tuple) and len(options.loss_scale) not in (
+                1,
+                TASK_DIMENSIONS[task],
+            ):
+                raise ValueError(
+                    f"tasks.{task}.loss_scale has {len(options.loss_scale)} values, "
+                    f"expected 1 or {TASK_DIMENSIONS[task]}"
+                )
+            if options.log_transform and task not in ("energy", "timing"):
+                raise ValueError(f"tasks.{task}.log_transform is for energy and timing only")
+            if options.loss_fn == "cosine" and task not in ("angle", "angleVec"):
+                raise ValueError(f"tasks.{task}.loss_fn: cosine is for angle and angleVec only")
+        return self
+
+    @property
+    def active_tasks(self) -> tuple[TaskName, ...]:
+        """Enabled tasks in the fixed order of outputs."""
+        return tuple(
+            task for task in TASK_DIMENSIONS if task in self.tasks and self.tasks[task].enabled
+        )
+
+    @property
+    def nll_tasks(self) -> tuple[TaskName, ...]:
+        """Active tasks that predict variances."""
+        return tuple(t for t in self.active_tasks if self.tasks[t].loss_fn == "gaussian_nll")
+
+    @property
+    def layout(self) -> LayoutChoice:
+        """Layout in effect."""
+        return self.model.layout or "research"
+
+    @property
+    def directory(self) -> Path:
+        """Folder of the results."""
+        return Path(self.checkpoint.save_dir, self.mlflow.run_name or "")
+
+    def network(self) -> ModelConfig:
+        """Return the configuration of the model, with only the heads in use."""
+        return ModelConfig(
+            **self.model.model_dump(exclude={"arch", "layout"}),
+            active_tasks=self.active_tasks,
+            nll_tasks=self.nll_tasks,
+            heads=self.active_tasks,
+        )
