@@ -37,3 +37,22 @@ def normalise(
 ) -> NDArray[np.float32]: ...
 def uvw_to_xyz(uvw: NDArray[np.float64]) -> NDArray[np.float64]: ...
 def xyz_to_uvw(xyz: NDArray[np.float64]) -> NDArray[np.float64]: ...
+
+class PositionFitter:
+    def __init__(self, geometry: Geometry) -> None: ...
+
+def fit_positions(
+    fitter: PositionFitter,
+    npho: NDArray[np.floating],
+    dead: NDArray[np.bool_] | None,
+    start: NDArray[np.float64] | None,
+    threads: int,
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int32],
+    NDArray[np.float64],
+    NDArray[np.int8],
+]: ...

@@ -1,9 +1,13 @@
 /// NumPy arrays as the bindings take them: as they lie in memory, or not at all.
 #pragma once
 
+#include "xec/events.hpp"
+
 #include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
 
 #include <cstddef>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -30,6 +34,24 @@ void expect_shape(const Array<T>& array, const char* name, const std::vector<py:
     if (!fits) {
         throw std::invalid_argument(std::string(name) + " has a wrong shape");
     }
+}
+
+/// Events of `sensors` channels; `dead` is (events, sensors), or (1, sensors) for all alike.
+template <typename Real>
+Events<Real> make_events(const Array<Real>& npho, const std::optional<Array<bool>>& dead,
+                         std::size_t sensors) {
+    const auto width = static_cast<py::ssize_t>(sensors);
+    expect_shape(npho, "npho", {-1, width});
+    Events<Real> events;
+    events.npho = npho.data();
+    events.count = static_cast<std::size_t>(npho.shape(0));
+    if (dead) {
+        const bool common = dead->ndim() == 2 && dead->shape(0) == 1;
+        expect_shape(*dead, "dead", {common ? 1 : npho.shape(0), width});
+        events.dead = dead->data();
+        events.dead_stride = common ? 0 : sensors;
+    }
+    return events;
 }
 
 } // namespace xec::python

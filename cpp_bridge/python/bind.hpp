@@ -7,5 +7,6 @@ namespace xec::python {
 
 void bind_geometry(pybind11::module_& module);
 void bind_normalisation(pybind11::module_& module);
+void bind_position_fit(pybind11::module_& module);
 
 } // namespace xec::python

@@ -8,48 +8,11 @@
 #include <limits>
 
 #include "clones.hpp"
+#include "mppc.hpp"
 
 namespace xec {
 
 namespace {
-
-constexpr double kPi = 3.14159265358979323846;
-constexpr double kHalfWidth = kChipOuterEdge;
-
-/// A complex number whose phase is the solid angle of an MPPC.
-struct Phasor {
-    double re;
-    double im;
-};
-
-/// The corner terms of the rectangle formula, asin(s_a s_b), equal atan(a b / (h r)) with r the
-/// distance to the corner: the phases of h r + i a b. The sixteen corners of the four chips add
-/// with alternating signs, so their sum is the phase of one product and costs one arctangent.
-inline Phasor mppc_phasor(double a, double b, double h) noexcept {
-    constexpr std::array<double, 4> edges{-kChipOuterEdge, -kChipInnerEdge, kChipInnerEdge,
-                                          kChipOuterEdge};
-    Phasor product{1.0, 0.0};
-    for (unsigned i = 0; i < 4; ++i) {
-        const double ai = edges[i] - a;
-        const double base = ai * ai + h * h;
-        for (unsigned j = 0; j < 4; ++j) {
-            const double bj = edges[j] - b;
-            const double re = h * std::sqrt(base + bj * bj);
-            const double im = (i + j) % 2 == 0 ? ai * bj : -ai * bj;
-            product = {product.re * re - product.im * im, product.re * im + product.im * re};
-        }
-    }
-    return product;
-}
-
-/// Opposite the sensor the angle reaches 2 pi, elsewhere it stays below pi: there a negative phase
-/// is the rounding of zero.
-inline double mppc_fraction(const Phasor& phasor, double a, double b) noexcept {
-    const double phase = std::atan2(phasor.im, phasor.re);
-    const bool opposite = std::max(std::abs(a), std::abs(b)) < kHalfWidth;
-    const double below_zero = opposite ? phase + 2 * kPi : 0.0;
-    return (phase < 0 ? below_zero : phase) / (4 * kPi);
-}
 
 /// Bulirsch's complete elliptic integral with parameters (k_c, p = d^2, -1, d):
 ///   integral over 0..pi/2 of (d sin^2 - cos^2) / ((cos^2 + d^2 sin^2) sqrt(cos^2 + k_c^2 sin^2)).
@@ -152,6 +115,16 @@ XEC_CLONES void solid_angle_pmts(const Geometry& geometry, const Vec3& point,
 
 double mppc_solid_angle(double a, double b, double h) noexcept {
     return h > kTouching ? mppc_fraction(mppc_phasor(a, b, h), a, b) : 0.0;
+}
+
+MppcSlope mppc_slope(double a, double b, double h) noexcept {
+    if (!(h > kTouching)) {
+        return {};
+    }
+    const PhasorSlope slope = mppc_phasor_slope(a, b, h);
+    constexpr double kSphere = 4 * kPi;
+    return {mppc_fraction(slope.phasor, a, b), slope.a / kSphere, slope.b / kSphere,
+            slope.h / kSphere};
 }
 
 double disc_solid_angle(double off_axis, double h, double radius) noexcept {

@@ -21,6 +21,18 @@ inline constexpr double kFarthest = 1e6;
 /// @param h    height of the point above the sensor's plane [cm]
 [[nodiscard]] double mppc_solid_angle(double a, double b, double h) noexcept;
 
+/// A solid angle and its derivatives along the axes of the sensor [1/cm].
+struct MppcSlope {
+    double fraction = 0.0;
+    double along_u = 0.0;
+    double along_v = 0.0;
+    double along_normal = 0.0;
+};
+
+/// `mppc_solid_angle` with its analytic derivatives with respect to a, b and h; all zero from
+/// behind.
+[[nodiscard]] MppcSlope mppc_slope(double a, double b, double h) noexcept;
+
 /// Fraction seen of a disc; zero from behind.
 ///
 /// F. Paxton, Rev. Sci. Instrum. 30 (1959) 254, for all distances from the axis.
