@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xec_deploy.errors import InputError, UsageError
-from xec_deploy.events import InputFile, dead_channels, open_events
+from xec_deploy.events import InputFile, SensorArrays, dead_channels, open_events
 from xec_deploy.events.ttree import TTreeBranch
 
 FORMS = {
@@ -92,18 +92,55 @@ def test_two_iterations_do_not_disturb_each_other(reference_root, sixty, join, a
 def test_every_block_is_decompressed_once(make_events, monkeypatch):
     path = make_events("events.root", 1200)
     read = []
-    plain = TTreeBranch.read_block
+    plain = TTreeBranch.read_entries
 
-    def recorded(branch, index):
-        read.append((branch.name, index))
-        return plain(branch, index)
+    def recorded(branch, first, last):
+        read.append((branch.name, first))
+        return plain(branch, first, last)
 
     with open_events(path) as file:
-        monkeypatch.setattr(TTreeBranch, "read_block", recorded)
+        monkeypatch.setattr(TTreeBranch, "read_entries", recorded)
         assert sum(len(batch) for batch in file.batches(100)) == 1200
     assert len(read) == len(set(read))
     assert sum(name == "npho" for name, _ in read) == 3
     assert sum(name == "run" for name, _ in read) == 1
+
+
+@pytest.mark.parametrize("name", ["fixed_lz4.root", "rntuple.root", "vector_zstd.root"])
+def test_a_range_is_read_into_given_memory(reference_root, name):
+    with open_events(reference_root / name, keep=["uvwTruth"]) as file:
+        whole = next(file.batches(60))
+        into = SensorArrays.empty(25)
+        part = file.read(17, 42, into)
+        assert part.npho is into.npho
+        assert part.entry_start == 17
+        for quantity in ("run", "event", "npho", "time", "dead", "readable"):
+            expected = getattr(whole, quantity)[17:42]
+            np.testing.assert_array_equal(getattr(part, quantity), expected, err_msg=quantity)
+        np.testing.assert_array_equal(part.extra["uvwTruth"], whole.extra["uvwTruth"][17:42])
+        kept = file.read_kept(17, 42)
+        np.testing.assert_array_equal(kept["uvwTruth"], whole.extra["uvwTruth"][17:42])
+        assert file.read_kept(5, 5)["uvwTruth"].shape == (0, 3)
+        for arguments in ((0, 0), (0, 61), (9, 3)):
+            with pytest.raises(UsageError, match="cannot read entries"):
+                file.read(*arguments)
+
+
+def test_nothing_beyond_a_range_is_decompressed(make_events, monkeypatch):
+    path = make_events("events.root", 1200)
+    read = []
+    plain = TTreeBranch.read_entries
+
+    def recorded(branch, first, last):
+        read.append((first, last))
+        return plain(branch, first, last)
+
+    with open_events(path) as file:
+        assert file.boundaries[[0, -1]].tolist() == [0, 1200]
+        first, last = file.boundaries[1:3].tolist()
+        monkeypatch.setattr(TTreeBranch, "read_entries", recorded)
+        file.read(first, last)
+    assert set(read) == {(first, last)}
 
 
 def test_one_event_and_none(reference_root, read_all):

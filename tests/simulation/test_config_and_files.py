@@ -79,6 +79,7 @@ def test_files_read_back(files, sample):
                 "timing": "timeTruth",
                 "uvwFI": "uvwTruth",
                 "angleVec": "emiVec",
+                "n_gamma": "nGamma",
             }
             batches += list(file.batches(64))
     for name in ("run", "event", "npho"):

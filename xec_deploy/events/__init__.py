@@ -1,6 +1,6 @@
 """Events: from files to batches, and from results to files."""
 
-from xec_deploy.events.batch import EventBatch
+from xec_deploy.events.batch import EventBatch, SensorArrays
 from xec_deploy.events.branches import BranchNames
 from xec_deploy.events.checksum import file_checksum
 from xec_deploy.events.column import Column
@@ -21,6 +21,7 @@ __all__ = [
     "EventWriter",
     "InputFile",
     "ResultWriter",
+    "SensorArrays",
     "dead_channels",
     "expand_inputs",
     "file_checksum",

@@ -8,7 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EventBatch"]
+from xec_deploy.detector.constants import N_SENSORS
+
+__all__ = ["EventBatch", "SensorArrays"]
+
+
+@dataclass(frozen=True)
+class SensorArrays:
+    """Memory to read sensors into: ``npho`` and ``time`` float32, ``dead`` bool, (n, 4760)."""
+
+    npho: NDArray[np.float32]
+    time: NDArray[np.float32]
+    dead: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, count: int) -> SensorArrays:
+        """Allocate the memory for ``count`` events."""
+        shape = count, N_SENSORS
+        return cls(np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, bool))
 
 
 @dataclass(frozen=True)

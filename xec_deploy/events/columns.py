@@ -69,8 +69,8 @@ class BranchSource(Protocol):
     def boundaries(self) -> NDArray[np.int64]:
         """(blocks + 1,) ascending entry numbers that delimit the blocks."""
 
-    def read_block(self, index: int) -> NDArray[Any] | Ragged:
-        """Decompress block ``index``."""
+    def read_entries(self, first: int, last: int) -> NDArray[Any] | Ragged:
+        """Decompress entries ``first`` to ``last``, which lie in one block."""
 
 
 def as_rows(block: NDArray[Any] | Ragged, length: int | None) -> Rows:
@@ -100,7 +100,7 @@ def as_rows(block: NDArray[Any] | Ragged, length: int | None) -> Rows:
 
 
 class RowStream:
-    """Rows of one branch from entry ``start`` on, in any portions.
+    """Rows ``start`` to ``stop`` of one branch, in any portions.
 
     Parameters
     ----------
@@ -108,20 +108,27 @@ class RowStream:
         The branch.
     path, tree
         For messages.
-    start
-        First entry; its block is decompressed whole.
+    start, stop
+        Entry range; no basket or page beyond it is decompressed.
     length
         Values of a row, for sources without a fixed shape.
     """
 
     def __init__(
-        self, source: BranchSource, path: str, tree: str, *, start: int, length: int | None = None
+        self,
+        source: BranchSource,
+        path: str,
+        tree: str,
+        *,
+        start: int,
+        stop: int,
+        length: int | None = None,
     ) -> None:
         self._source = source
         self._path, self._tree = path, tree
         self._length = length
         self._next_block = int(np.searchsorted(source.boundaries, start, side="right")) - 1
-        self._skip = start - int(source.boundaries[self._next_block])
+        self._start, self._stop = start, stop
         self._rows = Rows(np.empty(0), np.empty(0, bool))
 
     def fill(self, out: NDArray[Any]) -> NDArray[np.bool_]:
@@ -153,14 +160,14 @@ class RowStream:
     def _load(self) -> None:
         index = self._next_block
         first, last = (int(entry) for entry in self._source.boundaries[index : index + 2])
+        first, last = max(first, self._start), min(last, self._stop)
         # drop the used block before the next one is decompressed: one at a time in memory
         self._rows = Rows(np.empty(0), np.empty(0, bool))
         with file_boundary(
             place(self._path, self._tree, self._source.name, (first, last)), "reading"
         ):
-            rows = as_rows(self._source.read_block(index), self._length)
+            rows = as_rows(self._source.read_entries(first, last), self._length)
             if len(rows.ok) != last - first:
                 raise ValueError(f"{len(rows.ok)} entries instead of {last - first}")
-        self._rows = Rows(rows.values[self._skip :], rows.ok[self._skip :])
-        self._skip = 0
+        self._rows = rows
         self._next_block += 1

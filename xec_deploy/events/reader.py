@@ -16,10 +16,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from xec_deploy.detector.constants import INVALID_ABOVE, N_SENSORS
+from xec_deploy.detector.constants import INVALID_ABOVE
 from xec_deploy.errors import InputError, UsageError
-from xec_deploy.events.batch import EventBatch
+from xec_deploy.events.batch import EventBatch, SensorArrays
 from xec_deploy.events.branches import BranchNames, detect_branches
+from xec_deploy.events.columns import RowStream
 from xec_deploy.events.dead import DeadChannels, dead_channels
 from xec_deploy.events.failures import place
 from xec_deploy.events.inputs import InputFile, parse_input
@@ -162,36 +163,79 @@ class EventFile:
             If the file cannot be read there, or the dead-channel source does not know a run.
         """
         last = self.num_entries if stop is None else stop
-        if size < 1 or not 0 <= start <= last <= self.num_entries:
+        self._check_range(size, start, last)
+        return self._iterate(size, start, last)
+
+    def read(self, start: int, stop: int, into: SensorArrays | None = None) -> EventBatch:
+        """Read entries ``start`` to ``stop`` at once; errors as of `batches`.
+
+        Parameters
+        ----------
+        start, stop
+            A range that is not empty; cheapest between two of the `boundaries`.
+        into
+            Memory of exactly the length of the range; the arrays of the result are these.
+        """
+        self._check_range(stop - start, start, stop)
+        streams = self._sources.streams(start, stop)
+        return self._next_batch(streams, start, into or SensorArrays.empty(stop - start))
+
+    def read_kept(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Read nothing but the branches that are handed through."""
+        if start == stop:
+            return {
+                name: np.empty((0, *kept.shape), kept.source.dtype)
+                for name, kept in self._sources.kept.items()
+            }
+        self._check_range(stop - start, start, stop)
+        streams = self._sources.kept_streams(start, stop)
+        return {
+            name: self._fill_kept(name, stream, start, stop - start)
+            for name, stream in streams.items()
+        }
+
+    @property
+    def boundaries(self) -> NDArray[np.int64]:
+        """Ascending entry numbers from 0 to ``num_entries``.
+
+        Between two of them lie whole baskets (or pages) of npho, of about
+        `columns.BLOCK_BYTES`.
+        """
+        return self._sources.npho.boundaries
+
+    def _check_range(self, size: int, start: int, stop: int) -> None:
+        if size < 1 or not 0 <= start <= stop <= self.num_entries:
             raise UsageError(
-                f"cannot read entries {start} to {last} in batches of {size}",
+                f"cannot read entries {start} to {stop} in batches of {size}",
                 where=place(self.path, self.tree),
                 fix=f"The tree has {self.num_entries} entries; a batch has at least one.",
             )
-        return self._iterate(size, start, last)
 
     def _iterate(self, size: int, start: int, stop: int) -> Iterator[EventBatch]:
         if start == stop:
             return
-        streams = self._sources.streams(start)
+        streams = self._sources.streams(start, stop)
         for first in range(start, stop, size):
-            yield self._next_batch(streams, first, min(size, stop - first))
+            arrays = SensorArrays.empty(min(size, stop - first))
+            yield self._next_batch(streams, first, arrays)
 
-    def _next_batch(self, streams: EventStreams, first: int, count: int) -> EventBatch:
-        npho = np.empty((count, N_SENSORS), np.float32)
-        time = np.empty((count, N_SENSORS), np.float32)
-        flags = np.zeros((count, N_SENSORS), bool)
+    def _next_batch(self, streams: EventStreams, first: int, into: SensorArrays) -> EventBatch:
+        npho, time, dead = into.npho, into.time, into.dead
+        count = len(npho)
         readable = streams.npho.fill(npho) & streams.time.fill(time)
-        if streams.dead is not None:
-            readable &= streams.dead.fill(flags)
+        # comparisons with NaN are False: NaN counts as invalid
+        invalid = ~((npho <= INVALID_ABOVE) & (npho > -np.inf))
+        if streams.dead is None:
+            np.copyto(dead, invalid)
+        else:
+            readable &= streams.dead.fill(dead)
+            dead |= invalid
         run = np.full(count, self._run, np.int64)
         event = np.arange(first, first + count, dtype=np.int64)
         for stream, numbers in ((streams.run, run), (streams.event, event)):
             if stream is not None:
                 stream.fill(numbers)
-        dead = self._dead.mask_for(run) | flags
-        # comparisons with NaN are False: NaN counts as invalid
-        dead |= ~((npho <= INVALID_ABOVE) & (npho > -np.inf))
+        dead |= self._dead.mask_for(run)
         unreadable = ~readable
         if unreadable.any():
             npho[unreadable] = np.nan
@@ -205,13 +249,16 @@ class EventFile:
             time=time,
             dead=dead,
             readable=readable,
-            extra={name: self._fill_kept(name, streams, first, count) for name in streams.kept},
+            extra={
+                name: self._fill_kept(name, stream, first, count)
+                for name, stream in streams.kept.items()
+            },
         )
 
-    def _fill_kept(self, name: str, streams: EventStreams, first: int, count: int) -> NDArray[Any]:
+    def _fill_kept(self, name: str, stream: RowStream, first: int, count: int) -> NDArray[Any]:
         kept = self._sources.kept[name]
         values = np.empty((count, *kept.shape), kept.source.dtype)
-        ok = streams.kept[name].fill(values)
+        ok = stream.fill(values)
         if not ok.all():
             bad = first + int(np.argmin(ok))
             raise InputError(

@@ -173,11 +173,12 @@ class RNTupleField:
                 return CODECS.get(settings // 100, "unknown")
         return "none"
 
-    def read_block(self, index: int) -> NDArray[Any] | Ragged:
-        """Decompress the pages of block ``index``; one that straddles blocks is kept."""
-        cluster = self._cluster_of_block[index]
+    def read_entries(self, first: int, last: int) -> NDArray[Any] | Ragged:
+        """Decompress the pages of entries ``first`` to ``last``; one that straddles is kept."""
+        block = int(np.searchsorted(self.boundaries, first, side="right")) - 1
+        cluster = self._cluster_of_block[block]
         base = self._first_of_cluster[cluster]
-        first, last = (int(entry) - base for entry in self.boundaries[index : index + 2])
+        first, last = first - base, last - base
         if self.shape is not None:
             width = math.prod(self.shape)
             flat = self._read_values(cluster, first * width, last * width)

@@ -68,11 +68,12 @@ class EventSources:
             kept={name: _kept(tree, name) for name in dict.fromkeys(keep)},
         )
 
-    def streams(self, start: int) -> EventStreams:
-        """Start reading all of them at entry ``start``."""
+    def streams(self, start: int, stop: int) -> EventStreams:
+        """Start reading entries ``start`` to ``stop`` of all of them."""
 
         def stream(source: BranchSource, length: int | None = None) -> RowStream:
-            return RowStream(source, self.tree.path, self.tree.name, start=start, length=length)
+            path, tree = self.tree.path, self.tree.name
+            return RowStream(source, path, tree, start=start, stop=stop, length=length)
 
         return EventStreams(
             npho=stream(self.npho, N_SENSORS),
@@ -80,11 +81,23 @@ class EventSources:
             dead=None if self.dead is None else stream(self.dead, N_SENSORS),
             run=None if self.run is None else stream(self.run),
             event=None if self.event is None else stream(self.event),
-            kept={
-                name: stream(kept.source, kept.shape[0] if kept.shape else None)
-                for name, kept in self.kept.items()
-            },
+            kept=self.kept_streams(start, stop),
         )
+
+    def kept_streams(self, start: int, stop: int) -> dict[str, RowStream]:
+        """Start reading entries ``start`` to ``stop`` of the branches to hand through."""
+        path, tree = self.tree.path, self.tree.name
+        return {
+            name: RowStream(
+                kept.source,
+                path,
+                tree,
+                start=start,
+                stop=stop,
+                length=kept.shape[0] if kept.shape else None,
+            )
+            for name, kept in self.kept.items()
+        }
 
 
 def _channels(tree: OpenTree, name: str, fix: str) -> BranchSource:

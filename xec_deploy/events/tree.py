@@ -147,7 +147,7 @@ class OpenTree:
         for index in range(len(source.boundaries) - 1):
             entries = (int(source.boundaries[index]), int(source.boundaries[index + 1]))
             with file_boundary(place(self.path, self.name, source.name, entries), "reading"):
-                block = source.read_block(index)
+                block = source.read_entries(*entries)
             found += (
                 [int(length) for length in block.lengths]
                 if isinstance(block, Ragged)

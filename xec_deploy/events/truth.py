@@ -25,6 +25,7 @@ TRUTH_BRANCHES: Final = MappingProxyType(
         "timing": TruthBranches(("timeTruth", "timing"), "ns"),
         "uvwFI": TruthBranches(("uvwTruth", "uvwFI"), "cm"),
         "angleVec": TruthBranches(("emiVec", "angleVec"), None),
+        "n_gamma": TruthBranches(("nGamma", "n_gamma"), None),
     }
 )
 

@@ -97,9 +97,8 @@ class TTreeBranch:
             kept.append(int(edges[index]))
         return np.asarray(kept, np.int64)
 
-    def read_block(self, index: int) -> NDArray[Any] | Ragged:
-        """Decompress the baskets of block ``index``."""
-        first, last = (int(entry) for entry in self.boundaries[index : index + 2])
+    def read_entries(self, first: int, last: int) -> NDArray[Any] | Ragged:
+        """Decompress the baskets that hold entries ``first`` to ``last``."""
         options = {"entry_start": first, "entry_stop": last, "array_cache": None}
         if self.shape is not None:
             values: NDArray[Any] = self._branch.array(library="np", **options)
