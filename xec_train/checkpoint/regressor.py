@@ -27,7 +27,13 @@ from xec_deploy.errors import BundleError, nearest
 from xec_deploy.normalisation import Normalisation
 from xec_train.models import TASK_DIMENSIONS, ModelConfig, TaskName, XECMultiHeadModel
 
-__all__ = ["RegressorCheckpoint", "load_regressor", "save_regressor"]
+__all__ = [
+    "RegressorCheckpoint",
+    "load_regressor",
+    "open_checkpoint",
+    "regressor_entries",
+    "save_regressor",
+]
 
 WeightSource = str
 EMA_KEYS = ("ema_state_dict", "best_ema_state")
@@ -88,7 +94,7 @@ def load_regressor(
         If the file is not such a checkpoint, or a tensor is missing, extra or of another shape.
     """
     where = str(path)
-    content = _open(path)
+    content = open_checkpoint(path)
     config = content.get("config")
     if not isinstance(config, Mapping) or not isinstance(content.get("model_state_dict"), Mapping):
         raise BundleError(
@@ -135,27 +141,58 @@ def save_regressor(
     training: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint that :func:`load_regressor` reads, replacing the file atomically."""
-    config = {
-        **model.config.model_dump(mode="json"),
-        **normalisation.model_dump(mode="json"),
-        "layout": model.backbone.layout.name,
-        "log_transform": list(log_transform),
-    }
-    content = {
-        "format": 1,
-        "model_state_dict": model.state_dict(),
-        "ema_state_dict": {EMA_PREFIX + name: tensor for name, tensor in ema_state.items()}
-        if ema_state is not None
-        else None,
-        "config": config,
-        "training": dict(training or {}),
-    }
+    content = regressor_entries(
+        model.config,
+        model.backbone.layout.name,
+        normalisation,
+        model_state=model.state_dict(),
+        ema_state=ema_state,
+        log_transform=log_transform,
+        training=training,
+    )
     part = Path(f"{os.fspath(path)}.part")
     torch.save(content, part)
     part.replace(path)
 
 
-def _open(path: str | PathLike[str]) -> dict[str, Any]:
+def regressor_entries(
+    model: ModelConfig,
+    layout: LayoutName,
+    normalisation: Normalisation,
+    *,
+    model_state: Mapping[str, Tensor],
+    ema_state: Mapping[str, Tensor] | None = None,
+    log_transform: tuple[TaskName, ...] = (),
+    training: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the entries of a checkpoint that :func:`load_regressor` reads.
+
+    The states are those of a model that emits physical units.
+    """
+    return {
+        "format": 1,
+        "model_state_dict": dict(model_state),
+        "ema_state_dict": {EMA_PREFIX + name: tensor for name, tensor in ema_state.items()}
+        if ema_state is not None
+        else None,
+        "config": {
+            **model.model_dump(mode="json"),
+            **normalisation.model_dump(mode="json"),
+            "layout": layout,
+            "log_transform": list(log_transform),
+        },
+        "training": dict(training or {}),
+    }
+
+
+def open_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
+    """Return the content of a checkpoint; nothing in the file is executed.
+
+    Raises
+    ------
+    BundleError
+        If the file is absent, no checkpoint, or would execute code.
+    """
     where = str(path)
     try:
         with warnings.catch_warnings():
