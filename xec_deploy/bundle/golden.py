@@ -53,14 +53,14 @@ class GoldenEvents:
         )
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a compressed ``.npz`` with fixed bytes for fixed content."""
+        """Write an ``.npz`` with fixed bytes for fixed content, which C++ reads as it lies."""
         arrays: dict[str, Any] = {
             "npho": self.npho,
             "time": self.time,
             "dead": np.packbits(self.dead, axis=1),
             **{f"out_{name}": values for name, values in self.outputs.items()},
         }
-        np.savez_compressed(path, **arrays)
+        np.savez(path, **arrays)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> GoldenEvents:
