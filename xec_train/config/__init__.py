@@ -2,16 +2,23 @@
 
 from xec_train.config.inpainter import InpainterConfig
 from xec_train.config.mae import MaeConfig
+from xec_train.config.overrides import Override
 from xec_train.config.regressor import RegressorConfig, TaskConfig
 from xec_train.config.sections import DataConfig
-from xec_train.config.yaml_file import build_config, load_config
+from xec_train.config.sensors import SensorConfig
+from xec_train.config.yaml_file import build_config, load_config, recipes
+from xec_train.config.yaml_text import dump_config
 
 __all__ = [
     "DataConfig",
     "InpainterConfig",
     "MaeConfig",
+    "Override",
     "RegressorConfig",
+    "SensorConfig",
     "TaskConfig",
     "build_config",
+    "dump_config",
     "load_config",
+    "recipes",
 ]

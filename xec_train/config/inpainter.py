@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from xec_deploy.normalisation import Normalisation
-from xec_train.config.mae import EncoderModel, SensorCheckpoint, SensorData
-from xec_train.config.sections import (
-    DistributedConfig,
-    MlflowConfig,
-    SensorLossConfig,
-    TensorboardConfig,
-)
-from xec_train.config.types import Channel, Count, FaceName, LayoutChoice, Section, Share
+from xec_train.config.sections import MlflowConfig
+from xec_train.config.sensors import EncoderModel, SensorConfig, SensorTraining
+from xec_train.config.types import Channel, Count, FaceName, Rate, Share
 
 __all__ = ["InpainterConfig", "InpainterModel", "InpainterTraining"]
 
@@ -25,7 +18,7 @@ class InpainterModel(EncoderModel):
 
     mask_ratio: Share | dict[FaceName, Share] = 0.05
     """Share of the valid sensors that is masked, for all or by face."""
-    mask_ratio_min: Annotated[float, Field(ge=0, lt=1)] | None = None
+    mask_ratio_min: Rate | None = None
     """Each event draws its share between this and mask_ratio; null: always mask_ratio."""
     mask_npho_flat: bool = False
     """Mask sensors evenly in the logarithm of their light."""
@@ -51,7 +44,7 @@ class InpainterModel(EncoderModel):
     """Width of a sensor's position."""
 
 
-class InpainterTraining(SensorLossConfig):
+class InpainterTraining(SensorTraining):
     """Optimisation."""
 
     epochs: Count = 50
@@ -69,17 +62,12 @@ class InpainterMlflow(MlflowConfig):
     """Experiment."""
 
 
-class InpainterConfig(Section):
+class InpainterConfig(SensorConfig):
     """Configuration of ``xec-train inpainter``."""
 
-    data: SensorData
-    normalization: Normalisation = Normalisation()
     model: InpainterModel = InpainterModel()
     training: InpainterTraining = InpainterTraining()
-    checkpoint: SensorCheckpoint = SensorCheckpoint()
-    distributed: DistributedConfig = DistributedConfig()
     mlflow: InpainterMlflow = InpainterMlflow()
-    tensorboard: TensorboardConfig = TensorboardConfig()
 
     @model_validator(mode="after")
     def _trainable(self) -> Self:
@@ -87,16 +75,6 @@ class InpainterConfig(Section):
         if low is not None and (isinstance(high, dict) or low > high):
             raise ValueError("model.mask_ratio_min needs a single model.mask_ratio, not below it")
         return self
-
-    @property
-    def layout(self) -> LayoutChoice:
-        """Layout in effect."""
-        return self.model.layout or "research"
-
-    @property
-    def directory(self) -> Path:
-        """Folder of the results."""
-        return Path(self.checkpoint.save_dir, self.mlflow.run_name or "")
 
     @property
     def encoder_frozen(self) -> bool:

@@ -24,12 +24,8 @@ __all__ = [
     "DataConfig",
     "DistributedConfig",
     "Fiducial",
-    "IntensityReweighting",
     "MlflowConfig",
-    "NphoLossWeight",
-    "SensorLossConfig",
     "TensorboardConfig",
-    "TimeLossConfig",
     "TrainingConfig",
 ]
 
@@ -124,63 +120,6 @@ class TrainingConfig(Section):
     def precision_on(self, *, gpu: bool) -> Literal["32-true", "bf16-mixed"]:
         """Return the precision in effect."""
         return self.precision or ("bf16-mixed" if gpu and self.amp else "32-true")
-
-
-class TimeLossConfig(Section):
-    """Times in the loss of MAE and inpainter."""
-
-    weight: NonNegative = 1.0
-    """Weight of the time loss."""
-    mask_ratio_scale: Positive = 1.0
-    """How much likelier a sensor with a time is masked."""
-    use_npho_weight: bool = True
-    """Weight times by the root of their photons."""
-
-
-class NphoLossWeight(Section):
-    """Weight of bright sensors in the loss, (npho + 1) ** alpha."""
-
-    enabled: bool = False
-    """Whether it applies."""
-    alpha: NonNegative = 0.5
-    """The exponent."""
-
-
-class IntensityReweighting(Section):
-    """Weight of events by their total light."""
-
-    enabled: bool = False
-    """Whether it applies."""
-    nbins: Annotated[int, Field(ge=2)] = 5
-    """Quantile bins of the total light."""
-    target: Literal["uniform", "sqrt"] = "uniform"
-    """Each bin counts the same, or by the root of its events."""
-
-
-class SensorLossConfig(TrainingConfig):
-    """Optimisation of MAE and inpainter, which predict sensors."""
-
-    lr: Positive = 1e-4
-    """Learning rate after the warm-up."""
-    warmup_epochs: NonNegative = 0.0
-    """Length of the linear warm-up; may be a fraction."""
-    lr_min: NonNegative = 1e-6
-    """Where cosine and plateau end."""
-    ema_decay: Rate | None = None
-    """Decay of the averaged weights a step; null for none."""
-    loss_fn: Literal["smooth_l1", "huber", "l1", "mse", "l2"] = "smooth_l1"
-    """Loss of a masked sensor, in normalised units."""
-    loss_beta: Positive = 1.0
-    """Where smooth_l1 and huber turn linear, normalised units."""
-    npho_weight: NonNegative = 1.0
-    """Weight of the photon loss."""
-    time: TimeLossConfig = TimeLossConfig()
-    track_mae_rmse: bool = True
-    """Log mean absolute and root mean square errors."""
-    track_metrics: bool = True
-    """Log errors by face."""
-    npho_loss_weight: NphoLossWeight = NphoLossWeight()
-    intensity_reweighting: IntensityReweighting = IntensityReweighting()
 
 
 class CheckpointConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -18,6 +19,7 @@ __all__ = [
     "Paths",
     "Positive",
     "Rate",
+    "Says",
     "Schedule",
     "Section",
     "Share",
@@ -34,8 +36,17 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+@dataclass(frozen=True)
+class Says:
+    """What a type is called, where its annotation would not say it well."""
+
+    text: str
+
+
 def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return (
+        (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    )
 
 
 def _none_is_a_word(value: Any) -> Any:
@@ -52,7 +63,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=8)]
-Paths = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+Paths = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Says("a text or a list of texts")]
 """Files, globs, URLs or ``@lists``: one text or a list of them."""
 Schedule = Annotated[
     Literal["none", "cosine", "onecycle", "cosine_restarts", "plateau"],

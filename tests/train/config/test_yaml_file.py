@@ -115,7 +115,7 @@ def test_overrides_of_every_kind(write):
         ("tasks.energy.wieght=1", ("'tasks.energy.wieght'", "Did you mean 'weight'")),
         ("data.chunk_size=1", ("'data.chunk_size'", "Did you mean 'chunksize'")),
         ("tasks.energi.weight=1", ("energi",)),
-        ("normalization.npho_scale=-1", ("'normalization.npho_scale'", "greater than 0")),
+        ("normalization.npho_scale=-1", ("'normalization.npho_scale'", "Valid: a number above 0")),
         ("tasks.energy.loss_scale=[1, 2]", ("tasks.energy.loss_scale", "2 values, expected 1")),
     ],
 )
