@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,3 +58,49 @@ def fit_positions(
     NDArray[np.float64],
     NDArray[np.int8],
 ]: ...
+
+class DeadRecovery:
+    def __init__(self, geometry: Geometry) -> None: ...
+
+def predict_dead(
+    recovery: DeadRecovery,
+    npho: NDArray[np.floating],
+    dead: NDArray[np.bool_] | None,
+    points: NDArray[np.float64] | None,
+    method: str,
+    threads: int,
+) -> NDArray[np.float64]: ...
+
+class Model:
+    def __init__(
+        self,
+        path: os.PathLike[str],
+        *,
+        precision: str,
+        threads: int,
+        batch: int,
+        runtime: str,
+    ) -> None: ...
+    def run(
+        self,
+        npho: NDArray[np.float32],
+        time: NDArray[np.float32],
+        dead: NDArray[np.bool_] | None,
+    ) -> dict[str, NDArray[np.float32]]: ...
+    def evaluate(
+        self,
+        npho: NDArray[np.float32],
+        time: NDArray[np.float32],
+        dead: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]: ...
+    def inpaint(
+        self, npho: NDArray[np.float32], time: NDArray[np.float32], dead: NDArray[np.bool_]
+    ) -> NDArray[np.float32]: ...
+    @property
+    def quantities(self) -> list[tuple[str, str]]: ...
+    @property
+    def inpaints(self) -> bool: ...
+    @property
+    def runtime(self) -> str: ...
+    @property
+    def name(self) -> str: ...

@@ -10,6 +10,8 @@
 PYBIND11_MODULE(_cpp, module) {
     module.attr("__version__") = XEC_VERSION;
     xec::python::bind_geometry(module);
+    xec::python::bind_model(module);
     xec::python::bind_normalisation(module);
     xec::python::bind_position_fit(module);
+    xec::python::bind_dead_channels(module);
 }

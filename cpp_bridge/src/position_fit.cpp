@@ -427,23 +427,16 @@ Vec3 PositionFitter::brightest(const Real* npho, const bool* dead) const noexcep
 template <typename Real>
 void fit_positions(const PositionFitter& fitter, const Events<Real>& events, const double* starts,
                    PositionFit* out, unsigned threads) {
-    const std::size_t parts =
-        std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(events.count, 1));
-    std::vector<PositionFitter::Workspace> workspaces(parts, PositionFitter::Workspace(fitter));
-    parallel_for(parts, threads, [&](std::size_t first, std::size_t last) {
-        for (std::size_t part = first; part < last; ++part) {
-            const std::size_t end = events.count * (part + 1) / parts;
-            for (std::size_t i = events.count * part / parts; i < end; ++i) {
-                const Real* const npho = events.npho + i * fitter.geometry().size();
-                const bool* const dead =
-                    events.dead == nullptr ? nullptr : events.dead + i * events.dead_stride;
-                const Vec3 start = starts == nullptr
-                                       ? fitter.brightest(npho, dead)
-                                       : Vec3{starts[3 * i], starts[3 * i + 1], starts[3 * i + 2]};
-                out[i] = fitter.fit(npho, dead, start, workspaces[part]);
-            }
-        }
-    });
+    for_each_with(events.count, threads, PositionFitter::Workspace(fitter),
+                  [&](std::size_t event, PositionFitter::Workspace& workspace) {
+                      const Real* const npho = events.npho + event * fitter.geometry().size();
+                      const bool* const dead = events.dead_of(event);
+                      const Vec3 start = starts == nullptr
+                                             ? fitter.brightest(npho, dead)
+                                             : Vec3{starts[3 * event], starts[3 * event + 1],
+                                                    starts[3 * event + 2]};
+                      out[event] = fitter.fit(npho, dead, start, workspace);
+                  });
 }
 
 template void fit_positions(const PositionFitter&, const Events<float>&, const double*,

@@ -5,16 +5,20 @@ first.  The loops run without the interpreter lock, over ``threads`` threads; th
 threads never changes a bit of the result.
 """
 
+from xec_deploy.cpp.dead_channels import DEAD_METHODS, DeadMethod, predict_dead
 from xec_deploy.cpp.geometry import solid_angle, uvw_to_xyz, xyz_to_uvw
 from xec_deploy.cpp.normalisation import HasNormalisation, normalise
 from xec_deploy.cpp.position_fit import FitStatus, PositionFit, fit_position
 
 __all__ = [
+    "DEAD_METHODS",
+    "DeadMethod",
     "FitStatus",
     "HasNormalisation",
     "PositionFit",
     "fit_position",
     "normalise",
+    "predict_dead",
     "solid_angle",
     "uvw_to_xyz",
     "xyz_to_uvw",

@@ -11,7 +11,15 @@ from xec_deploy import _cpp
 from xec_deploy.detector import N_SENSORS, Geometry
 from xec_deploy.errors import UsageError
 
-__all__ = ["FloatArray", "cpp_geometry", "flags", "raw_events", "thread_count", "vectors"]
+__all__ = [
+    "FloatArray",
+    "cpp_geometry",
+    "flags",
+    "native_events",
+    "raw_events",
+    "thread_count",
+    "vectors",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -37,6 +45,12 @@ def raw_events(values: ArrayLike, name: str) -> NDArray[np.floating]:
     if array.ndim not in (1, 2) or array.shape[-1] != N_SENSORS:
         raise UsageError(f"{name} has shape {array.shape}, expected (n, {N_SENSORS})")
     return array.reshape(-1, N_SENSORS)
+
+
+def native_events(values: ArrayLike, name: str) -> NDArray[np.floating]:
+    """Return :func:`raw_events` contiguous and in the byte order of this machine."""
+    array = np.ascontiguousarray(raw_events(values, name))
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def flags(values: ArrayLike, events: int) -> NDArray[np.bool_]:

@@ -69,7 +69,7 @@ class Model:
             precision=precision,
             threads=thread_count(threads),
             batch=batch,
-            runtime=_wheel_folder() if runtime is None else Path(runtime),
+            runtime=_wheel_folder() if runtime is None else os.fspath(runtime),
         )
 
     @property
@@ -176,10 +176,10 @@ def _single(values: ArrayLike, name: str) -> FloatArray:
         return np.ascontiguousarray(raw_events(values, name), dtype=np.float32)
 
 
-def _wheel_folder() -> Path:
+def _wheel_folder() -> str:
     """Return the folder of the Python package's library, empty where the search is left to C++."""
     found = None if os.environ.get(RUNTIME_VARIABLE) else find_spec("onnxruntime")
     if found is None or found.origin is None:
-        return Path()
+        return ""
     folder = Path(found.origin).parent / "capi"
-    return folder if any(folder.glob("libonnxruntime.so*")) else Path()
+    return str(folder) if any(folder.glob("libonnxruntime.so*")) else ""

@@ -14,7 +14,7 @@ from xec_deploy.cpp.arguments import (
     FloatArray,
     cpp_geometry,
     flags,
-    raw_events,
+    native_events,
     thread_count,
     vectors,
 )
@@ -117,9 +117,7 @@ def fit_position(
     InputError
         If the sensor table cannot be used.
     """
-    raw = np.ascontiguousarray(raw_events(npho, "npho"))
-    if not raw.dtype.isnative:
-        raw = raw.astype(raw.dtype.newbyteorder("="))
+    raw = native_events(npho, "npho")
     events = len(raw)
     return PositionFit(
         *_cpp.fit_positions(

@@ -33,4 +33,21 @@ template <typename Work> void parallel_for(std::size_t count, unsigned threads, 
     }
 }
 
+/// Call `work(i, workspace)` for i in [0, count), each part with a copy of `workspace` of its own.
+///
+/// `work` must not throw; the copies are made before the first call.
+template <typename Workspace, typename Work>
+void for_each_with(std::size_t count, unsigned threads, const Workspace& workspace,
+                   const Work& work) {
+    const std::size_t parts = std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(count, 1));
+    std::vector<Workspace> workspaces(parts, workspace);
+    parallel_for(parts, threads, [&](std::size_t first, std::size_t last) {
+        for (std::size_t part = first; part < last; ++part) {
+            for (std::size_t i = count * part / parts; i < count * (part + 1) / parts; ++i) {
+                work(i, workspaces[part]);
+            }
+        }
+    });
+}
+
 } // namespace xec
