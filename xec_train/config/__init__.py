@@ -2,23 +2,36 @@
 
 from xec_train.config.inpainter import InpainterConfig
 from xec_train.config.mae import MaeConfig
-from xec_train.config.overrides import Override
+from xec_train.config.overrides import Override, parse_override
 from xec_train.config.regressor import RegressorConfig, TaskConfig
-from xec_train.config.sections import DataConfig
+from xec_train.config.sections import (
+    CheckpointConfig,
+    DataConfig,
+    DistributedConfig,
+    MlflowConfig,
+    TensorboardConfig,
+    TrainingConfig,
+)
 from xec_train.config.sensors import SensorConfig
 from xec_train.config.yaml_file import build_config, load_config, recipes
 from xec_train.config.yaml_text import dump_config
 
 __all__ = [
+    "CheckpointConfig",
     "DataConfig",
+    "DistributedConfig",
     "InpainterConfig",
     "MaeConfig",
+    "MlflowConfig",
     "Override",
     "RegressorConfig",
     "SensorConfig",
     "TaskConfig",
+    "TensorboardConfig",
+    "TrainingConfig",
     "build_config",
     "dump_config",
     "load_config",
+    "parse_override",
     "recipes",
 ]

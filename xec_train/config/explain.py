@@ -34,7 +34,7 @@ def explain(
     what, fix = _sentence(kind, content, place, details)
     others = {other.key for other, _ in found} - {place.key}
     if others:
-        more = f"Also wrong: {', '.join(sorted(others))}."
+        more = f"Also missing or wrong: {', '.join(sorted(others))}."
         fix = f"{fix} {more}" if fix else more
     return UsageError(what, where=_source(place.key, sources) or where, fix=fix)
 
@@ -72,9 +72,8 @@ def _right_key(kind: type[BaseModel], place: Place) -> str:
 
 
 def _source(key: str, sources: Mapping[str, str]) -> str | None:
-    """Return the option that gave a key or the section it is in."""
-    while key:
-        if key in sources:
-            return sources[key]
-        key = key.rpartition(".")[0]
+    """Return the option that gave a key, something in it, or the section it is in."""
+    for given, source in sources.items():
+        if f"{given}.".startswith(f"{key}.") or f"{key}.".startswith(f"{given}."):
+            return source
     return None

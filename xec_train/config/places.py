@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from xec_train.config.describe import describe_field, describe_type
 
-__all__ = ["NOT_A_KEY", "Place", "key_paths", "locate", "section_of"]
+__all__ = ["NOT_A_KEY", "Place", "describe_key", "key_paths", "locate", "section_of"]
 
 NOT_A_KEY: Final = "[key]"
 """How pydantic marks an error in the key of a mapping."""
@@ -70,6 +70,26 @@ def key_paths(kind: type[BaseModel], start: str = "") -> Iterator[str]:
             section = section_of(mapping[1])
         if section is not None:
             yield from key_paths(section, inner)
+
+
+def describe_key(kind: type[BaseModel], key: str) -> str:
+    """Return the description of a key, one line, with the words it takes if it is one of some.
+
+    Raises
+    ------
+    KeyError
+        If there is no such key.
+    """
+    *parents, last = key.split(".")
+    section: type[BaseModel] | None = kind
+    for part in parents:
+        section = section_of(section.model_fields[part].annotation) if section else None
+    if section is None:
+        raise KeyError(key)
+    field = section.model_fields[last]
+    text = " ".join((field.description or "").split())
+    valid = describe_field(field)
+    return f"{text} {valid.capitalize()}." if valid.startswith("one of") else text
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:

@@ -114,8 +114,6 @@ class RegressorCheckpoint(CheckpointConfig):
 class ExportConfig(Section):
     """What is made of the best checkpoint at the end."""
 
-    onnx: str | None = None
-    """ONNX file with the inputs of the research exporter, in the folder of the results."""
     bundle: str | None = None
     """Bundle (.xec), in the folder of the results."""
 

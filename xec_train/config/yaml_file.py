@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from xec_deploy.errors import UsageError
 from xec_train.config.explain import explain
 from xec_train.config.overrides import Override, apply_overrides, parse_override
+from xec_train.config.places import section_of
 from xec_train.config.research import present_key, translate
 from xec_train.config.sensors import SensorConfig
 from xec_train.config.yaml_text import read_mapping
@@ -72,6 +73,10 @@ def build_config(
     unused += translate(content, predicts_sensors=sensors)
     if unused:
         _log.warning("%s: without effect here: %s", where, ", ".join(dict.fromkeys(unused)))
+    for name, field in kind.model_fields.items():
+        if field.is_required() and section_of(field.annotation):
+            # So that what is missing is the key, not the section.
+            content.setdefault(name, {})
     try:
         # As JSON: lists become tuples, but neither text nor true and false become numbers.
         config = kind.model_validate_json(_json(content, where), strict=True)

@@ -130,7 +130,7 @@ def test_unknown_key_in_the_file(refused):
 def test_missing_key(refused):
     text = GOOD.replace("val_path", "test_path")
     refused(text, "train.yaml", "data.")
-    refused("tasks: {energy: {}}\n", "key 'data' is missing")
+    refused("tasks: {energy: {}}\n", "key 'data.train_path' is missing")
 
 
 def test_no_task(refused):

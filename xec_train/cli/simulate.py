@@ -1,14 +1,11 @@
-"""The ``xec-train`` command line."""
+"""``xec-train simulate``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
-from xec_deploy import __version__
-from xec_deploy.cli.app import LazyGroup, run
 from xec_deploy.cli.progress import progress_of
 from xec_deploy.errors import MissingExtra
 from xec_deploy.simulation import (
@@ -19,30 +16,7 @@ from xec_deploy.simulation import (
     write_simulation,
 )
 
-__all__ = ["main"]
-
-COMMANDS = {
-    "regressor": ("xec_train.cli:regressor", "Train the multi-task regressor."),
-    "simulate": ("xec_train.cli:simulate", "Simulate events and write them as ROOT."),
-}
-
-
-@click.group(
-    cls=LazyGroup,
-    lazy=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.version_option(__version__)
-def cli() -> None:
-    """Train networks of the MEG II liquid-xenon detector, and simulate events for it.
-
-    Example: xec-train simulate -o data/train --events 20000 --files 4
-    """
-
-
-def main() -> NoReturn:
-    """Run ``xec-train``."""
-    run(cli, "xec-train")
+__all__ = ["simulate"]
 
 
 @click.command(epilog="Example: xec-train simulate -o data/train --events 160000 --files 16")
@@ -90,45 +64,6 @@ def simulate(
                 progress=progress,
             )
             click.echo(path)
-
-
-@click.command(epilog="Example: xec-train regressor --config compact.yaml --epochs 2")
-@click.option("--config", required=True, help="YAML; see xec_train/recipes for ready ones.")
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a key.")
-@click.option("--epochs", type=int, help="Short for --set training.epochs=..")
-@click.option("--lr", type=float, help="Short for --set training.lr=..")
-@click.option("--batch-size", type=int, help="Short for --set data.batch_size=..")
-@click.option("--save-dir", help="Short for --set checkpoint.save_dir=..")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.")
-def regressor(
-    config: str,
-    overrides: tuple[str, ...],
-    epochs: int | None,
-    lr: float | None,
-    batch_size: int | None,
-    save_dir: str | None,
-    threads: int | None,
-) -> None:
-    """Train the multi-task regressor on ROOT files with truth."""
-    try:
-        import torch  # noqa: PLC0415 - the train extra
-
-        from xec_train.config import RegressorConfig, load_config  # noqa: PLC0415
-        from xec_train.regressor import train_regressor  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "torch", "train", needed_for="training") from error
-    short = {
-        "training.epochs": epochs,
-        "training.lr": lr,
-        "data.batch_size": batch_size,
-        "checkpoint.save_dir": save_dir,
-    }
-    given = [f"{key}={value}" for key, value in short.items() if value is not None]
-    loaded = load_config(RegressorConfig, config, [*overrides, *given])
-    if threads:
-        torch.set_num_threads(threads)
-    best = train_regressor(loaded)
-    click.echo(f"best checkpoint: {best}")
 
 
 def _simulation_config(path: str | None, overrides: tuple[str, ...]) -> SimulationConfig:

@@ -1,0 +1,1 @@
+"""The ``xec-train`` command line."""
