@@ -1,5 +1,8 @@
 """The networks."""
 
+from os import PathLike
+
+from xec_deploy.detector.geometry import Geometry
 from xec_deploy.detector.layout import Layout
 from xec_deploy.normalisation import Normalisation
 from xec_train.models.config import (
@@ -11,10 +14,17 @@ from xec_train.models.config import (
     NetworkConfig,
     TaskName,
 )
-from xec_train.models.research import XECEncoder, XECMultiHeadModel
+from xec_train.models.research import (
+    XEC_MAE,
+    XEC_Inpainter,
+    XECEncoder,
+    XECMultiHeadModel,
+    padded_sensors,
+)
 
 __all__ = [
     "TASK_DIMENSIONS",
+    "XEC_MAE",
     "EncoderConfig",
     "InpainterModelConfig",
     "MAEModelConfig",
@@ -23,7 +33,11 @@ __all__ = [
     "TaskName",
     "XECEncoder",
     "XECMultiHeadModel",
+    "XEC_Inpainter",
+    "build_inpainter",
+    "build_mae",
     "build_regressor",
+    "padded_sensors",
 ]
 
 
@@ -36,3 +50,26 @@ def build_regressor(
     means before log variances.
     """
     return XECMultiHeadModel(config, layout, normalisation)
+
+
+def build_mae(config: MAEModelConfig, layout: Layout, normalisation: Normalisation) -> XEC_MAE:
+    """Return a masked autoencoder, randomly initialised.
+
+    It turns normalised events and a mask of hidden sensors into predictions (batch, 4760,
+    channels) of all sensors, in normalised units.
+    """
+    return XEC_MAE(config, layout, normalisation)
+
+
+def build_inpainter(
+    config: InpainterModelConfig,
+    layout: Layout,
+    normalisation: Normalisation,
+    positions: Geometry | str | PathLike[str] | None = None,
+) -> XEC_Inpainter:
+    """Return an inpainter, randomly initialised, with the interface of a masked autoencoder.
+
+    ``positions`` is where a cross-attention head takes the sensors to be: a geometry, a sensor
+    table (``.csv``), a text file with lines ``id x y z`` [cm], or None for the design.
+    """
+    return XEC_Inpainter(config, layout, normalisation, positions)

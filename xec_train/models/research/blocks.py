@@ -2,6 +2,9 @@
 
 ConvNeXt V2: Woo et al., "ConvNeXt V2: Co-designing and Scaling ConvNets with Masked
 Autoencoders" (2023).  Attribute names are those of existing checkpoints.
+
+Blocks take an optional ``visible`` map, 1 where a sensor is seen and 0 where it is hidden: as in
+the paper, hidden places are zeroed after the spatial convolution and on the residual path.
 """
 
 from __future__ import annotations
@@ -97,9 +100,12 @@ class ConvNeXtV2Block(nn.Module):
         self.pwconv2 = nn.Linear(4 * channels, channels)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform (batch, channels, height, width)."""
-        y = self.norm(self.dwconv(x).permute(0, 2, 3, 1).flatten(1, 2))
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Transform (batch, channels, height, width); ``visible`` is (batch, 1, height, width)."""
+        y = self.dwconv(x)
+        if visible is not None:
+            x, y = x * visible, y * visible
+        y = self.norm(y.permute(0, 2, 3, 1).flatten(1, 2))
         y = self.grn.then(self.pwconv2, self.act(self.pwconv1(y)))
         branch: Tensor = self.drop_path(y.transpose(1, 2).reshape(x.shape))
         return x + branch
@@ -144,9 +150,12 @@ class HexNeXtBlock(nn.Module):
         self.pwconv2 = nn.Linear(4 * channels, channels)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform (batch, nodes, channels)."""
-        y = self.norm(self.spatial_conv(x))
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Transform (batch, nodes, channels); ``visible`` is (batch, nodes, 1)."""
+        y = self.spatial_conv(x)
+        if visible is not None:
+            x, y = x * visible, y * visible
+        y = self.norm(y)
         y = self.grn.then(self.pwconv2, self.act(self.pwconv1(y)))
         branch: Tensor = self.drop_path(y)
         return x + branch

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xec_deploy.detector.layout import Layout
-from xec_train.models.config import ModelConfig
+from xec_train.models.config import EncoderConfig
 from xec_train.models.research.blocks import (
     ChannelsFirstLayerNorm,
     ConvNeXtV2Block,
     HexNeXtBlock,
 )
+from xec_train.models.research.index_maps import IndexedModule
 from xec_train.models.research.outer import OuterFineGrid
 
-__all__ = ["FaceBackbone", "HexEncoder", "XECEncoder"]
+__all__ = ["TOKENS", "FaceBackbone", "HexEncoder", "XECEncoder"]
 
-TRANSFORMER_HEADS = 8
+TRANSFORMER_HEADS: Final = 8
+
+TOKENS: Final = {
+    "finegrid": ("inner", "upstream", "downstream", "outer", "top", "bottom"),
+    "split": ("inner", "outer", "outer_centre", "upstream", "downstream", "top", "bottom"),
+}
+"""Tokens in order, by ``outer_mode``; in split mode ``outer`` is the coarse image."""
 
 
 class FaceBackbone(nn.Module):
@@ -39,11 +45,23 @@ class FaceBackbone(nn.Module):
         )
         self.stage2 = nn.Sequential(*(ConvNeXtV2Block(2 * channels, drop_path) for _ in range(3)))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Turn (batch, 2, height, width) into (batch, 32 * channels)."""
-        x = self.stage2(self.downsample(self.stage1(self.stem(image))))
+    def forward(self, image: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Turn (batch, 2, height, width) into (batch, 32 * channels).
+
+        ``visible`` is (batch, 1, height, width), 1 where a pixel is seen; None for all of them.
+        """
+        x = self._stage(self.stage1, self.stem(_seen(image, visible)), visible)
+        x = self._stage(self.stage2, self.downsample(x), visible)
         x = functional.interpolate(x, size=(4, 4), mode="bilinear", align_corners=False)
         return x.flatten(1)
+
+    @staticmethod
+    def _stage(blocks: nn.Sequential, x: Tensor, visible: Tensor | None) -> Tensor:
+        if visible is not None:
+            visible = functional.interpolate(visible, size=x.shape[-2:], mode="nearest")
+        for block in blocks:
+            x = block(x, visible)
+        return x
 
 
 class HexEncoder(nn.Module):
@@ -57,32 +75,32 @@ class HexEncoder(nn.Module):
         self.layers = nn.ModuleList(HexNeXtBlock(channels, adjacency, drop_path) for _ in range(4))
         self.proj = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, encoder_dim))
 
-    def forward(self, nodes: Tensor) -> Tensor:
-        """Turn (batch, 73, 2) into (batch, encoder_dim)."""
-        x = self.stem(nodes)
+    def forward(self, nodes: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Turn (batch, 73, 2) into (batch, encoder_dim); ``visible`` is (batch, 73, 1)."""
+        x = self.stem(_seen(nodes, visible))
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, visible)
         return self.proj(x.mean(dim=1))  # type: ignore[no-any-return]
 
 
-class XECEncoder(nn.Module):
-    """Faces to tokens (batch, tokens, encoder_dim).
+def _seen(x: Tensor, visible: Tensor | None) -> Tensor:
+    return x if visible is None else x * visible
 
-    Token order: inner, upstream, downstream, outer fine grid, top, bottom; or, in split mode,
-    inner, outer coarse, outer centre, upstream, downstream, top, bottom.
-    """
+
+class XECEncoder(IndexedModule):
+    """Faces to tokens (batch, tokens, encoder_dim), in the order of :data:`TOKENS`."""
 
     top_hex_indices: Tensor
     bottom_hex_indices: Tensor
     hex_edge_index: Tensor
 
-    def __init__(self, config: ModelConfig, layout: Layout, sentinel_time: float) -> None:
-        super().__init__()
+    def __init__(self, config: EncoderConfig, layout: Layout, sentinel_time: float) -> None:
+        super().__init__(layout.name)
         self.layout = layout
-        self.split = config.outer_mode == "split"
+        self.tokens = TOKENS[config.outer_mode]
         dim = config.encoder_dim
         adjacency = torch.from_numpy(layout.hex_adjacency()).to(torch.get_default_dtype())
-        self.pos_embed = nn.Parameter(torch.zeros(1, 7 if self.split else 6, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, len(self.tokens), dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.backbone = FaceBackbone(dim // 32, config.drop_path_rate)
         self.hex_encoder = HexEncoder(dim, config.hex_channels, adjacency, config.drop_path_rate)
@@ -99,53 +117,48 @@ class XECEncoder(nn.Module):
             enable_nested_tensor=False,
         )
         self.outer_fine = OuterFineGrid(layout, config.outer_fine_pool, sentinel_time)
-        # Existing checkpoints carry these maps; they say which layout the weights belong to.
-        for name, ids in (
-            ("top_hex_indices", layout.top),
-            ("bottom_hex_indices", layout.bottom),
-            ("hex_edge_index", layout.hex_edges),
-        ):
-            self.register_buffer(name, torch.from_numpy(ids.copy()))
+        self.register_map("top_hex_indices", layout.top)
+        self.register_map("bottom_hex_indices", layout.bottom)
+        self.register_map("hex_edge_index", layout.hex_edges)
         for name in ("inner", "upstream", "downstream", "outer_coarse", "outer_centre"):
             image = torch.from_numpy(getattr(layout, name).copy())
             self.register_buffer(f"_{name}", image.flatten(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode normalised events (batch, 4760, 2)."""
-        top, bottom = (
-            self.hex_encoder(x.index_select(1, self.top_hex_indices)),
-            self.hex_encoder(x.index_select(1, self.bottom_hex_indices)),
-        )
-        inner, upstream, downstream = (
-            self.backbone(self._image(x, name)) for name in ("inner", "upstream", "downstream")
-        )
-        if self.split:
-            coarse, centre = (
-                self.backbone(self._image(x, name)) for name in ("outer_coarse", "outer_centre")
-            )
-            tokens = [inner, coarse, centre, upstream, downstream, top, bottom]
-        else:
-            outer = self.backbone(self.outer_fine(x))
-            tokens = [inner, upstream, downstream, outer, top, bottom]
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encode normalised events.
+
+        Parameters
+        ----------
+        x
+            (batch, 4760, 2).
+        mask
+            (batch, 4760), True or 1 where a sensor is hidden; None for no masking at all.
+        """
+        visible = None if mask is None else (1 - mask.to(x.dtype)).unsqueeze(-1)
+        tokens = [self._token(face, x, visible) for face in self.tokens]
         return self.fusion_transformer(torch.stack(tokens, dim=1) + self.pos_embed)  # type: ignore[no-any-return]
 
-    def _image(self, x: Tensor, name: str) -> Tensor:
-        height, width = getattr(self.layout, name).shape
-        return (
-            x.index_select(1, getattr(self, f"_{name}"))
-            .reshape(-1, height, width, 2)
-            .permute(0, 3, 1, 2)
-        )
+    def face(self, name: str, x: Tensor) -> Tensor:
+        """Return what the network sees of a face.
 
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        for name in ("top_hex_indices", "bottom_hex_indices", "hex_edge_index"):
-            loaded, built = state_dict.get(prefix + name), getattr(self, name)
-            if loaded is not None and not torch.equal(loaded.cpu(), built.cpu()):
-                # Reported with the other mismatches of a strict load, as `error_msgs`.
-                args[-1].append(
-                    f"{prefix}{name} is not the index map of layout {self.layout.name!r}"
-                )
-                return
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        (batch, 4760, channels) becomes an image (batch, channels, height, width), or nodes
+        (batch, 73, channels) for the top and bottom faces.  The image ``outer`` is the fine grid,
+        or the coarse one in split mode.
+        """
+        if name in ("top", "bottom"):
+            return x.index_select(1, getattr(self, f"{name}_hex_indices"))
+        if name == "outer":
+            if "outer_centre" not in self.tokens:
+                return self.outer_fine(x)  # type: ignore[no-any-return]
+            name = "outer_coarse"
+        height, width = getattr(self.layout, name).shape
+        pixels = x.index_select(1, getattr(self, f"_{name}"))
+        return pixels.reshape(-1, height, width, x.shape[2]).permute(0, 3, 1, 2)
+
+    def _token(self, face: str, x: Tensor, visible: Tensor | None) -> Tensor:
+        seen = None
+        if visible is not None:
+            fine = face == "outer" and "outer_centre" not in self.tokens
+            seen = self.outer_fine.visible(visible) if fine else self.face(face, visible)
+        network = self.hex_encoder if face in ("top", "bottom") else self.backbone
+        return network(self.face(face, x), seen)  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xec_deploy.detector.layout import Layout
+from xec_deploy.detector.layout import FINE_COARSE_REPEAT, Layout
 
 __all__ = ["OuterFineGrid"]
 
@@ -19,6 +19,7 @@ class OuterFineGrid(nn.Module):
     """
 
     sensors: Tensor
+    mask_sensors: Tensor
     area: Tensor
 
     def __init__(self, layout: Layout, pool: tuple[int, int] | None, sentinel_time: float) -> None:
@@ -28,6 +29,14 @@ class OuterFineGrid(nn.Module):
         self.shape = layout.outer_fine.shape
         self.register_buffer(
             "sensors", torch.from_numpy(layout.outer_fine.copy()).flatten(), persistent=False
+        )
+        masked = layout.outer_fine
+        if layout.name == "research":
+            # The mask of existing checkpoints is that of the coarse tubes alone.
+            masked = layout.outer_coarse.repeat(FINE_COARSE_REPEAT[0], axis=0)
+            masked = masked.repeat(FINE_COARSE_REPEAT[1], axis=1)
+        self.register_buffer(
+            "mask_sensors", torch.from_numpy(masked.copy()).flatten(), persistent=False
         )
         area = torch.from_numpy(layout.outer_fine_area.copy()).to(torch.get_default_dtype())
         self.register_buffer("area", area, persistent=False)
@@ -40,6 +49,14 @@ class OuterFineGrid(nn.Module):
             npho = functional.avg_pool2d(npho.unsqueeze(1), self.pool).squeeze(1)
             time = self._pool_time(time, self.pool)
         return torch.stack([npho, time], dim=1)
+
+    def visible(self, visible: Tensor) -> Tensor:
+        """Turn (batch, 4760, 1), 1 where a sensor is seen, into (batch, 1, height, width).
+
+        A pooled cell is hidden if any of its window is.
+        """
+        grid = visible.index_select(1, self.mask_sensors).reshape(-1, 1, *self.shape)
+        return grid if self.pool is None else -functional.max_pool2d(-grid, self.pool)
 
     def _pool_time(self, time: Tensor, pool: tuple[int, int]) -> Tensor:
         valid = (time != self.sentinel_time).to(time.dtype)
