@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from xec_train.config.sections import MlflowConfig
-from xec_train.config.sensors import EncoderModel, SensorConfig, SensorTraining
-from xec_train.config.types import Channel, Count, FaceName, Rate, Share
+from xec_train.config.sensors import SensorConfig, SensorModel, SensorTraining
+from xec_train.config.types import Count, FaceName, Rate, Share
+from xec_train.models.config import InpainterModelConfig
 
 __all__ = ["InpainterConfig", "InpainterModel", "InpainterTraining"]
 
 
-class InpainterModel(EncoderModel):
+class InpainterModel(InpainterModelConfig, SensorModel):
     """The network."""
 
     mask_ratio: Share | dict[FaceName, Share] = 0.05
@@ -22,26 +23,10 @@ class InpainterModel(EncoderModel):
     """Each event draws its share between this and mask_ratio; null: always mask_ratio."""
     mask_npho_flat: bool = False
     """Mask sensors evenly in the logarithm of their light."""
-    predict_channels: tuple[Channel, ...] = ("npho",)
-    """What is predicted."""
-    head_type: Literal["per_face", "cross_attention"] = "per_face"
-    """Convolutions on each face, or attention to neighbours and tokens."""
     freeze_encoder: bool | None = None
     """Train the heads only; null: where the encoder comes from training.mae_checkpoint."""
-    use_local_context: bool = True
-    """Per-face heads see the sensors around."""
-    use_masked_attention: bool = False
-    """Cross attention looks at masked sensors only once per event."""
     sensor_positions_file: str | None = None
-    """Sensor positions (CSV or text, cm) for the neighbours; null: design positions."""
-    cross_attn_k: Count = 16
-    """Nearest sensors that cross attention sees."""
-    cross_attn_hidden: Count = 64
-    """Width of the local attention."""
-    cross_attn_latent_dim: Count = 128
-    """Width of the attention to tokens."""
-    cross_attn_pos_dim: Count = 96
-    """Width of a sensor's position."""
+    """Sensor positions (.csv or lines 'id x y z', cm) for the neighbours; null: as designed."""
 
 
 class InpainterTraining(SensorTraining):
@@ -81,3 +66,8 @@ class InpainterConfig(SensorConfig):
         """Whether only the heads are trained."""
         stated = self.model.freeze_encoder
         return self.training.mae_checkpoint is not None if stated is None else stated
+
+    def network(self) -> InpainterModelConfig:
+        """Return the configuration of the model."""
+        names = set(InpainterModelConfig.model_fields)
+        return InpainterModelConfig(**self.model.model_dump(include=names))

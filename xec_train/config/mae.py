@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from xec_train.config.sections import MlflowConfig
-from xec_train.config.sensors import EncoderModel, SensorConfig, SensorTraining
-from xec_train.config.types import Channel, Count, Share
+from xec_train.config.sensors import SensorConfig, SensorModel, SensorTraining
+from xec_train.config.types import Share
+from xec_train.models.config import MAEModelConfig, MAENetworkConfig
 
 __all__ = ["MaeConfig", "MaeModel", "MaeTraining"]
 
 
-class MaeModel(EncoderModel):
+class MaeModel(MAENetworkConfig, SensorModel):
     """The network."""
 
     mask_ratio: Share = 0.6
     """Share of the valid sensors that is masked."""
-    predict_channels: tuple[Channel, ...] = ("npho", "time")
-    """What is predicted."""
-    decoder_dim: Count = 128
-    """Width of the decoders."""
 
 
 class MaeTraining(SensorTraining):
@@ -40,3 +37,10 @@ class MaeConfig(SensorConfig):
     model: MaeModel = MaeModel()
     training: MaeTraining = MaeTraining()
     mlflow: MaeMlflow = MaeMlflow()
+
+    def network(self) -> MAEModelConfig:
+        """Return the configuration of the model."""
+        return MAEModelConfig(
+            **self.model.model_dump(exclude={"layout", "mask_ratio"}),
+            learn_channel_logvars=self.training.auto_channel_weight,
+        )

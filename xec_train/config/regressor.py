@@ -41,8 +41,6 @@ class RegressorData(DataConfig):
 class RegressorModel(NetworkConfig):
     """The network."""
 
-    arch: Literal["research"] = "research"
-    """Architecture."""
     layout: LayoutChoice | None = None
     """Reading of the outer face and the hexagonal neighbours; null: research."""
 
@@ -180,7 +178,7 @@ class RegressorConfig(Section):
     def network(self) -> ModelConfig:
         """Return the configuration of the model, with only the heads in use."""
         return ModelConfig(
-            **self.model.model_dump(exclude={"arch", "layout"}),
+            **self.model.model_dump(exclude={"layout"}),
             active_tasks=self.active_tasks,
             nll_tasks=self.nll_tasks,
             heads=self.active_tasks,

@@ -68,7 +68,17 @@ def translate(content: dict[str, Any], *, predicts_sensors: bool) -> list[str]:
     for old, new in _moved(predicts_sensors=predicts_sensors).items():
         _move(content, old, new)
     _move_onnx(content)
-    return [f"{key} ({reason})" for key, reason in UNUSED.items() if _take(content, key)[0]]
+    unused = [f"{key} ({reason})" for key, reason in UNUSED.items() if _take(content, key)[0]]
+    model = content.get("model")
+    if (
+        predicts_sensors
+        and isinstance(model, dict)
+        and model.get("head_type") == "cross_attention"
+        and model.get("use_masked_attention")
+    ):
+        del model["use_masked_attention"]
+        unused.append("model.use_masked_attention (head_type is cross_attention)")
+    return unused
 
 
 def present_key(key: str, *, predicts_sensors: bool) -> str:

@@ -20,10 +20,10 @@ from xec_train.config.types import Count, LayoutChoice, NonNegative, Positive, R
 from xec_train.models import EncoderConfig
 
 __all__ = [
-    "EncoderModel",
     "SensorCheckpoint",
     "SensorConfig",
     "SensorData",
+    "SensorModel",
     "SensorTraining",
 ]
 
@@ -37,11 +37,9 @@ class SensorData(DataConfig):
     """Loader processes, at most one a granted core; 0 reads in the training process."""
 
 
-class EncoderModel(EncoderConfig):
-    """The encoder, as in a regressor."""
+class SensorModel(EncoderConfig):
+    """The network."""
 
-    arch: Literal["research"] = "research"
-    """Architecture."""
     layout: LayoutChoice | None = None
     """Reading of the outer face and the hexagonal neighbours; null: research."""
 
@@ -117,7 +115,7 @@ class SensorConfig(Section):
 
     data: SensorData
     normalization: Normalisation = Normalisation()
-    model: EncoderModel = EncoderModel()
+    model: SensorModel = SensorModel()
     training: SensorTraining = SensorTraining()
     checkpoint: SensorCheckpoint = SensorCheckpoint()
     distributed: DistributedConfig = DistributedConfig()

@@ -114,13 +114,18 @@ class _PredictingConfig(EncoderConfig):
         return value
 
 
-class MAEModelConfig(_PredictingConfig):
-    """Architecture of a masked autoencoder: encoder and light decoders."""
+class MAENetworkConfig(_PredictingConfig):
+    """Architecture of a masked autoencoder, less what follows from its training."""
 
     predict_channels: tuple[Channel, ...] = ("npho", "time")
     """What is predicted: npho, or npho and time."""
     decoder_dim: Annotated[int, Field(ge=8, multiple_of=2)] = 128
     """Width of the decoders."""
+
+
+class MAEModelConfig(MAENetworkConfig):
+    """Architecture of a masked autoencoder: encoder and light decoders."""
+
     learn_channel_logvars: bool = False
     """Whether the model carries a trained log variance for each predicted channel."""
 
@@ -135,16 +140,23 @@ class InpainterModelConfig(_PredictingConfig):
     """
 
     head_type: Literal["per_face", "cross_attention"] = "per_face"
+    """Convolutions on each face, or attention to near sensors and to the tokens."""
     use_local_context: bool = True
+    """Per-face heads see the image of the face, not only its token."""
     use_masked_attention: bool = False
+    """Per-face heads predict from the visible sensors around a hidden one."""
     head_channels: Width = 64
     """Width of the heads of rectangular faces; 64 in every research checkpoint."""
     hex_head_channels: Width = 96
     """Width of the heads of hexagonal faces; 96 in every research checkpoint."""
     cross_attn_k: Annotated[int, Field(ge=1, le=512)] = 16
+    """Nearest sensors that cross attention sees."""
     cross_attn_hidden: Annotated[int, Field(ge=8)] = 64
+    """Width of the attention to near sensors."""
     cross_attn_latent_dim: Annotated[int, Field(ge=8, multiple_of=GLOBAL_HEADS)] = 128
+    """Width of the attention to tokens."""
     cross_attn_pos_dim: Annotated[int, Field(ge=6, multiple_of=6)] = 96
+    """Width of the encoding of a sensor's position."""
 
     @model_validator(mode="after")
     def _flags_of_per_face_heads(self) -> Self:
