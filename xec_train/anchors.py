@@ -17,7 +17,6 @@ from xec_train.models import TaskName, XECMultiHeadModel
 from xec_train.models.anchor import Anchor
 from xec_train.models.moments import N_MOMENTS
 from xec_train.models.research.regressor import LAST_LAYER
-from xec_train.targets import TargetScale
 
 __all__ = ["fit_anchors"]
 
@@ -33,7 +32,7 @@ def fit_anchors(
     model: XECMultiHeadModel,
     moments: Tensor,
     targets: Mapping[TaskName, Tensor],
-    scales: Mapping[TaskName, TargetScale],
+    units: Mapping[TaskName, Tensor],
 ) -> dict[str, Tensor]:
     """Fit the anchors of a regressor.
 
@@ -43,8 +42,8 @@ def fit_anchors(
         A regressor with moments.
     moments, targets
         (n, N_MOMENTS) and per task (n, components) in physical units, of the same events.
-    scales
-        Of the targets.
+    units
+        Per task (components,): the error that counts as one.
 
     Returns
     -------
@@ -54,7 +53,7 @@ def fit_anchors(
     """
     fitted: dict[str, Tensor] = {}
     for task, target in targets.items():
-        anchor = _fit(moments, target, scales[task].loss, model.config.outputs_of(task))
+        anchor = _fit(moments, target, units[task], model.config.outputs_of(task))
         fitted.update(
             {f"anchors.{task}.{name}": value for name, value in anchor.state_dict().items()}
         )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 
 from xec_deploy.detector import get_layout
 from xec_deploy.normalisation import Normalisation
@@ -11,7 +12,14 @@ from xec_train.config import RegressorConfig, TaskConfig
 from xec_train.data import RawBatch
 from xec_train.models import ModelConfig, XECMultiHeadModel
 from xec_train.regressor import RegressorModule
-from xec_train.targets import fold_scales, measure_scales
+from xec_train.regressor.targets import (
+    fold_scales,
+    learned_target,
+    measure_scales,
+    scale_heads,
+    unfold_scales,
+    use_scales,
+)
 
 TASKS = ("energy", "uvwFI")
 
@@ -70,28 +78,63 @@ def test_a_line_or_a_single_event_has_a_spread():
         assert scale.mean.item() == pytest.approx(0.0528)
 
 
-def test_folded_model_emits_mean_plus_spread_times_output(scales):
+def test_the_logarithm_is_learned_where_asked_for(targets):
+    tasks = {"energy": TaskConfig(log_transform=True, loss_scale="spread"), "uvwFI": TaskConfig()}
+    scales = measure_scales(batches_of(targets), tasks)
+    logarithms = np.log(targets["energy"].numpy().astype(np.float64))
+    np.testing.assert_allclose(scales["energy"].mean, logarithms.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(scales["energy"].loss, logarithms.std(0), rtol=1e-5)
+    assert torch.equal(learned_target(targets["uvwFI"], tasks["uvwFI"]), targets["uvwFI"])
+    assert not scales["uvwFI"].stated
+    np.testing.assert_array_equal(scales["uvwFI"].loss, np.ones(3))
+
+
+def test_automatic_balance_measures_by_the_spread(targets):
+    tasks = {task: TaskConfig() for task in TASKS}
+    for task, scale in measure_scales(batches_of(targets), tasks, automatic=True).items():
+        np.testing.assert_array_equal(scale.loss, scale.spread)
+        assert scale.loss.min() != 1.0, task
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+def test_scaled_heads_emit_offset_plus_unit_times_output(scales, anchored):
     torch.manual_seed(3)
-    config = ModelConfig(encoder_dim=32, hex_channels=8, active_tasks=TASKS, heads=TASKS)
-    model, folded = (
-        XECMultiHeadModel(config, get_layout("physical"), Normalisation()).double().eval()
-        for _ in range(2)
+    config = ModelConfig(
+        encoder_dim=32, hex_channels=8, active_tasks=TASKS, heads=TASKS, nll_tasks=("uvwFI",)
     )
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    folded.load_state_dict({**before, **fold_scales(model, scales)})
+    plain, scaled, folded = (
+        XECMultiHeadModel(config, get_layout("physical"), Normalisation()).double().eval()
+        for _ in range(3)
+    )
+    scale_heads(scaled)
+    scaled.double()
+    use_scales(scaled, scales, anchored=anchored)
+    weights = {**scaled.state_dict(), **plain.state_dict()}
+    scaled.load_state_dict(weights)
+    state = fold_scales(scaled)
+    folded.load_state_dict(state)
     x = torch.randn(3, 4760, 2, dtype=torch.float64)
     with torch.no_grad():
-        plain, physical = model(x), folded(x)
+        learned, trained, physical = plain(x), scaled(x), folded(x)
     for task, scale in scales.items():
-        expected = scale.mean.double() + scale.spread.double() * plain[task]
-        torch.testing.assert_close(physical[task], expected, rtol=1e-12, atol=1e-12)
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, before[name]), name
+        n = len(scale.mean)
+        offset = 0.0 if anchored else scale.mean
+        expected = offset + scale.spread * learned[task][:, :n].float()
+        torch.testing.assert_close(trained[task][:, :n], expected.double(), check_dtype=False)
+        torch.testing.assert_close(
+            physical[task], trained[task], check_dtype=False, rtol=1e-6, atol=1e-6
+        )
+    sigma = (0.5 * (trained["uvwFI"][:, 3:] - learned["uvwFI"][:, 3:])).exp()
+    torch.testing.assert_close(
+        sigma, scales["uvwFI"].spread.double().expand(3, 3), check_dtype=False
+    )
+    for name, tensor in unfold_scales(scaled, state).items():
+        torch.testing.assert_close(tensor, weights[name], rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture
 def module(simulated, request):
-    """A module to be trained, with random heads, and events for it."""
+    """A module ready to be trained, and the events it was prepared on."""
     torch.manual_seed(4)
     events = {name: torch.from_numpy(values[:150]) for name, values in simulated.items()}
     targets = {"energy": events["energyTruth"][:, None], "uvwFI": events["uvwTruth"]}
@@ -101,27 +144,25 @@ def module(simulated, request):
         model={"encoder_dim": 32, "hex_channels": 8, "moments": request.param},
         tasks={"energy": {"loss_scale": [0.002]}, "uvwFI": {"loss_scale": "spread"}},
     )
-    module = RegressorModule(config, measure_scales([batch], config.tasks), 10).eval()
-    for model in (module.model, module.average):
-        for task in TASKS:
-            torch.nn.init.normal_(model.heads[task][-1].weight)
+    parts = [batch.take(slice(70)), batch.take(slice(70, None))]
+    module = RegressorModule(config, lambda _: parts).eval()
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.prepare()
     return module, batch
 
 
 @pytest.mark.parametrize("module", [False, True], indirect=True, ids=["plain", "moments"])
 def test_saved_model_emits_what_the_trained_one_predicts(module, tmp_path):
     module, batch = module
-    if module.config.model.moments:
-        module.initialise_anchors([batch])
-        for model in (module.model, module.average):
-            torch.nn.init.normal_(model.heads["energy"][-1].weight)
-    module.save(tmp_path / "saved.pth")
+    for model in (module.model, module.average.module):
+        torch.nn.init.normal_(model.heads["energy"][-1].weight)
+    torch.save(module.deployable(), tmp_path / "saved.pth")
     few = batch.take(slice(8))
     x = module.config.normalization.apply(few.npho.numpy(), few.time.numpy(), few.dead.numpy())
-    for ema, trained in ((True, module.average), (False, module.model)):
+    for ema, trained in ((True, module.average.module), (False, module.model)):
         loaded = load_regressor(tmp_path / "saved.pth", ema=ema)
         with torch.no_grad():
-            expected, result = module.predict(trained, few), loaded.model(torch.from_numpy(x))
+            expected, result = trained(module.normalise(few)), loaded.model(torch.from_numpy(x))
         for task in TASKS:
             torch.testing.assert_close(result[task], expected[task], rtol=1e-3, atol=2e-3)
 
@@ -129,18 +170,14 @@ def test_saved_model_emits_what_the_trained_one_predicts(module, tmp_path):
 @pytest.mark.parametrize("module", [True], indirect=True, ids=["moments"])
 def test_training_starts_from_the_linear_fit(module):
     module, batch = module
-    module.initialise_anchors([batch.take(slice(70)), batch.take(slice(70, None))])
-    x = module.config.normalization.apply(
-        batch.npho.numpy(), batch.time.numpy(), batch.dead.numpy()
-    )
+    x = module.normalise(batch)
     with torch.no_grad():
-        moments = module.model.moments(torch.from_numpy(x)).double().numpy()
+        moments = module.model.moments(x).double().numpy()
     design = np.column_stack([moments, np.ones(len(moments))])
-    few = batch.take(slice(8))
     for task, target in batch.targets.items():
         fit = design @ np.linalg.lstsq(design, target.double().numpy(), rcond=None)[0]
-        for model in (module.model, module.average):
+        for model in (module.model, module.average.module):
             with torch.no_grad():
-                prediction = module.predict(model, few)[task].numpy()
+                prediction = model(x[:8])[task].numpy()
             spread = target.numpy().std()
             np.testing.assert_allclose(prediction, fit[:8], atol=2e-3 * spread)

@@ -9,7 +9,7 @@ import torch
 from xec_deploy.errors import CheckFailed, InputError
 from xec_train.checkpoint import load_regressor
 from xec_train.config import RegressorConfig
-from xec_train.regressor import BEST_CHECKPOINT, LAST_CHECKPOINT, train_regressor
+from xec_train.regressor import train_regressor
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def configured(files, validation_file):
                     "val_path": [validation_file],
                     "batch_size": 16 if short else 32,
                     "val_events": 20 if short else None,
-                    "chunksize": 100,
+                    "num_workers": 0,
                 },
                 "normalization": {
                     "npho_scheme": "sqrt",
@@ -98,8 +98,8 @@ def test_metrics_name_tasks_and_components(metrics):
 
 def test_the_checkpoint_opens_and_says_what_it_is(trained):
     config, folder, best = trained
-    assert best == folder / BEST_CHECKPOINT
-    assert (folder / LAST_CHECKPOINT).is_file()
+    assert best == folder / "checkpoint_best.pth"
+    assert (folder / "checkpoint_last.pth").is_file()
     assert not list(folder.glob("*.part"))
     loaded = load_regressor(best)
     assert loaded.weights == "ema"
@@ -160,7 +160,7 @@ def test_a_training_that_diverges(configured, tmp_path):
 
 def test_unusable_input_writes_nothing(configured, tmp_path):
     config = configured(tmp_path / "run")
-    tasks = {**config.tasks, "n_gamma": config.tasks["uvwFI"]}
-    with pytest.raises(InputError, match="no truth branch for task 'n_gamma'"):
-        train_regressor(config.model_copy(update={"tasks": tasks}))
+    data = config.data.model_copy(update={"truth": {"energy": "nonsense"}})
+    with pytest.raises(InputError, match="no branch 'nonsense' with the truth for task 'energy'"):
+        train_regressor(config.model_copy(update={"data": data}))
     assert not (tmp_path / "run").exists()

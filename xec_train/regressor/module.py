@@ -1,0 +1,236 @@
+"""The regressor as it is trained: scaled heads, losses of the tasks, validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xec_deploy import __version__
+from xec_deploy.detector.layout import get_layout
+from xec_train.anchors import fit_anchors
+from xec_train.checkpoint import regressor_entries
+from xec_train.config import RegressorConfig
+from xec_train.data import RawBatch
+from xec_train.models import TaskName, XECMultiHeadModel, build_regressor
+from xec_train.regressor.metrics import task_metrics
+from xec_train.regressor.targets import (
+    CLASSES,
+    TargetScales,
+    fold_scales,
+    learned_target,
+    measure_scales,
+    scale_heads,
+    unfold_scales,
+    use_scales,
+)
+from xec_train.training import TrainingModule
+from xec_train.training.balance import AutomaticBalance, ManualBalance
+from xec_train.training.losses import class_loss, event_loss
+
+__all__ = ["RegressorModule"]
+
+SCALE_EVENTS = 6000
+"""Events on which the spread of the targets is measured."""
+
+FirstEvents = Callable[[int], Iterable[RawBatch]]
+"""Batches with the first so many events of the training sample, the same in all processes."""
+
+
+class RegressorModule(TrainingModule):
+    """A regressor in training.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    first_events
+        Events to measure scales and fit anchors on, before a new training.
+    initial
+        State of a regressor that emits physical units, to start from instead of random weights.
+    encoder
+        State of an encoder to start from.
+    """
+
+    def __init__(
+        self,
+        config: RegressorConfig,
+        first_events: FirstEvents,
+        *,
+        initial: Mapping[str, Tensor] | None = None,
+        encoder: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        network = config.network()
+        model = build_regressor(network, get_layout(config.layout), config.normalization)
+        scale_heads(model)
+        if network.moments:
+            # Fitted beforehand; gradient steps of small batches would only add their noise.
+            model.anchors.requires_grad_(requires_grad=False)
+            if CLASSES in model.anchors:
+                for parameter in model.anchors[CLASSES].parameters():
+                    parameter.zero_()
+        super().__init__(model, config.training, config.normalization)
+        self.config = config
+        self.network = network
+        self.balance = (
+            AutomaticBalance(config.active_tasks, config.nll_tasks)
+            if config.loss_balance == "auto"
+            else ManualBalance({task: config.tasks[task].weight for task in config.active_tasks})
+        )
+        regressed = {task: config.tasks[task] for task in config.active_tasks}
+        self.scales = TargetScales(regressed)
+        self._first_events = first_events
+        self._initial = initial
+        self._encoder = encoder
+        self._collected: dict[TaskName, list[tuple[Tensor, Tensor, Tensor]]] = {}
+
+    def prepare(self) -> None:
+        """Measure the scales, load weights to start from, fit the anchors."""
+        measured = None
+        if self.trainer.is_global_zero:
+            measured = measure_scales(
+                self._first_events(SCALE_EVENTS),
+                self.config.tasks,
+                automatic=self.config.loss_balance == "auto",
+            )
+        self.scales.use(scales := self.share(measured) or {})
+        for model in self._models:
+            use_scales(model, scales, anchored=self.network.moments)
+            if self._initial is not None:
+                model.load_state_dict(unfold_scales(model, self._initial))
+            elif self._encoder is not None:
+                model.get_submodule("backbone").load_state_dict(dict(self._encoder))
+        if self.network.moments and self._initial is None:
+            fitted = self._fit_anchors() if self.trainer.is_global_zero else None
+            shared = self.share(fitted) or {}
+            for model in self._models:
+                model.load_state_dict({**model.state_dict(), **shared})
+
+    @property
+    def _models(self) -> list[nn.Module]:
+        return [self.model] if self.average is None else [self.model, self.average.module]
+
+    def _fit_anchors(self) -> dict[str, Tensor]:
+        assert isinstance(self.model, XECMultiHeadModel)  # noqa: S101 - has moments
+        moments: list[Tensor] = []
+        targets: dict[TaskName, list[Tensor]] = {task: [] for task in self.scales.stated}
+        with torch.no_grad():
+            for batch in self._first_events(self.config.training.anchor_events):
+                moments.append(self.model.moments(self.normalise(batch)))
+                for task, parts in targets.items():
+                    parts.append(learned_target(batch.targets[task], self.config.tasks[task]))
+        return fit_anchors(
+            self.model,
+            torch.cat(moments),
+            {task: torch.cat(parts) for task, parts in targets.items()},
+            {task: self.scales[task].correction for task in targets},
+        )
+
+    def training_loss(self, batch: RawBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the balanced loss and that of each task, of events with channels dropped."""
+        outputs = self.model(self.normalise(self._augment(batch)))
+        losses: dict[str, Tensor] = {}
+        for task in self.config.active_tasks:
+            events = self._event_loss(task, outputs[task], batch.targets[task])
+            if batch.weight is not None:
+                events = events * batch.weight
+            losses[task] = events.mean()
+        return self.balance(losses), losses
+
+    def validate(self, model: nn.Module, batch: RawBatch) -> None:
+        """Keep predictions, truth and losses of the events."""
+        outputs = model(self.normalise(batch))
+        for task in self.config.active_tasks:
+            prediction, target = outputs[task], batch.targets[task]
+            loss = self._event_loss(task, prediction, target)
+            if self.config.tasks[task].log_transform:
+                prediction = prediction[:, : target.shape[1]].exp()
+            kept = (prediction.cpu(), target.cpu(), loss.cpu())
+            self._collected.setdefault(task, []).append(kept)
+
+    def validation_metrics(self) -> dict[str, float]:
+        """Return metrics of each task, its loss, and ``val_loss``, see :meth:`_validation_loss`."""
+        everything = [part for parts in self.gather([self._collected]) for part in parts]
+        self._collected = {}
+        metrics: dict[str, float] = {}
+        relative: dict[str, float] = {}
+        for task in self.config.active_tasks:
+            kept = [events for part in everything for events in part.get(task, [])]
+            prediction, target, loss = (torch.cat(v) for v in zip(*kept, strict=True))
+            metrics[f"val_{task}"] = float(loss.double().mean())
+            found = task_metrics(task, prediction.numpy(), target.numpy())
+            metrics.update({f"val_{name}": value for name, value in found.items()})
+            relative[task] = self._relative_error(task, prediction, target)
+        metrics["val_loss"] = self._validation_loss(metrics, relative)
+        return metrics
+
+    def _validation_loss(
+        self, metrics: Mapping[str, float], relative: Mapping[str, float]
+    ) -> float:
+        """Return the loss that chooses the best checkpoint.
+
+        The trained one, the weighted sum over the tasks, if their units can be added: there is one
+        task only, or all have a ``loss_scale``.  Otherwise degrees would drown GeV, and with
+        automatic balance the weights would change under the comparison: then the sum of mean
+        absolute errors in units of the spread of the truth (for classes, the cross entropy in units
+        of that of guessing).
+        """
+        tasks = self.config.active_tasks
+        comparable = len(tasks) == 1 or all(
+            self.config.tasks[task].loss_scale is not None for task in tasks if task != CLASSES
+        )
+        if comparable and isinstance(self.balance, ManualBalance):
+            return sum(self.balance.weights[task] * metrics[f"val_{task}"] for task in tasks)
+        return sum(relative.values())
+
+    def _relative_error(self, task: TaskName, prediction: Tensor, target: Tensor) -> float:
+        if task == CLASSES:
+            return float(class_loss(prediction, target).mean()) / math.log(prediction.shape[1])
+        target = learned_target(target, self.config.tasks[task])
+        means = learned_target(prediction[:, : target.shape[1]], self.config.tasks[task])
+        return float(((means - target).abs() / self.scales[task].spread.cpu()).mean())
+
+    def _event_loss(self, task: TaskName, prediction: Tensor, target: Tensor) -> Tensor:
+        if task == CLASSES:
+            return class_loss(prediction, target)
+        options = self.config.tasks[task]
+        return event_loss(
+            options.loss_fn,
+            prediction,
+            learned_target(target, options),
+            scale=self.scales[task].loss,
+            beta=options.loss_beta,
+        )
+
+    def _augment(self, batch: RawBatch) -> RawBatch:
+        """Drop channels at random, from none to the configured share of an event's."""
+        rate = self.config.training.channel_dropout_rate * torch.rand(
+            len(batch.dead), 1, device=batch.dead.device
+        )
+        dropped = torch.rand(batch.dead.shape, device=batch.dead.device) < rate
+        return replace(batch, dead=batch.dead | dropped)
+
+    def deployable(self) -> dict[str, Any]:
+        """Return the entries of a checkpoint whose heads emit physical units."""
+        metrics = {name: float(v) for name, v in self.trainer.callback_metrics.items()}
+        return regressor_entries(
+            self.network,
+            self.config.layout,
+            self.config.normalization,
+            model_state=fold_scales(self.model),
+            ema_state=fold_scales(self.average.module) if self.average is not None else None,
+            log_transform=tuple(
+                task for task in self.config.active_tasks if self.config.tasks[task].log_transform
+            ),
+            training={
+                "version": __version__,
+                "step": self.trainer.global_step,
+                "epoch": self.trainer.current_epoch + 1,
+                "metrics": metrics,
+                "recipe": self.config.model_dump(mode="json"),
+            },
+        )

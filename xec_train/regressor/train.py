@@ -1,0 +1,88 @@
+"""``xec-train regressor``: from a configuration to checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import lightning
+
+from xec_train.config import RegressorConfig
+from xec_train.data import EventStream, RawBatch
+from xec_train.regressor.module import RegressorModule
+from xec_train.training import (
+    CheckpointFiles,
+    StopOnSignal,
+    TrainingData,
+    find_resume,
+    fit,
+    on_gpu,
+)
+
+__all__ = ["train_regressor"]
+
+
+def train_regressor(config: RegressorConfig) -> Path:
+    """Train a regressor; return the path of the best checkpoint.
+
+    Writes ``checkpoint_best.pth``, ``checkpoint_last.pth``, ``checkpoint_epoch_N.pth`` and
+    ``metrics.csv`` to ``checkpoint.save_dir``.
+
+    Raises
+    ------
+    InputError
+        If the files cannot be used.
+    BundleError
+        If the checkpoint to start from cannot be used.
+    UsageError
+        If the configuration cannot be carried out here.
+    CheckFailed
+        If the training diverged.
+    PartialFailure
+        If a signal stopped it.
+    """
+    lightning.seed_everything(config.training.seed, verbose=False)
+    resume, _ = find_resume(config.checkpoint)
+    pin_memory = on_gpu(config.training)
+    training = EventStream(
+        config.data.train_path,
+        config.data,
+        config.active_tasks,
+        shuffle=True,
+        seed=config.training.seed,
+        max_events=config.data.train_events,
+        pin_memory=pin_memory,
+    )
+    validation = EventStream(
+        config.data.val_path,
+        config.data,
+        config.active_tasks,
+        shuffle=False,
+        max_events=config.data.val_events,
+        pin_memory=pin_memory,
+    )
+    stop = StopOnSignal()
+    return fit(
+        RegressorModule(config, lambda events: _first(config, events)),
+        TrainingData(training, validation, stop),
+        config,
+        CheckpointFiles(config.directory),
+        stop=stop,
+        resume=resume,
+    )
+
+
+def _first(config: RegressorConfig, events: int) -> Iterator[RawBatch]:
+    """Iterate over the first events of the sample, whatever the number of processes."""
+    stream = EventStream(
+        config.data.train_path,
+        config.data,
+        config.active_tasks,
+        shuffle=True,
+        seed=config.training.seed,
+        rank=0,
+        world=1,
+    )
+    return islice(stream, math.ceil(events / config.data.batch_size))
