@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from xec_deploy.errors import MissingExtra, UsageError
+from xec_deploy.errors import MissingExtra
 from xec_train.cli.combinations import check_combinations
 from xec_train.cli.flags import COMMON_FLAGS, Flag, flag_overrides, with_flags
+from xec_train.cli.greedy import repeat_greedy
 
 __all__ = ["TrainCommand", "load", "train_command"]
 
@@ -34,33 +35,29 @@ class TrainCommand(click.Command):
         ``"module:function"`` that takes the configuration and returns the best checkpoint.
     flags
         Options that stand for keys.
+    last_checkpoint
+        Name of the file in the folder of the results from which a training continues.
     """
 
     def __init__(
-        self, *args: Any, config: str, trainer: str, flags: Sequence[Flag], **kwargs: Any
+        self,
+        *args: Any,
+        config: str,
+        trainer: str,
+        flags: Sequence[Flag],
+        last_checkpoint: str,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.last_checkpoint = last_checkpoint
         self.config = config
         self.trainer = trainer
         self.flags = tuple(flags)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the name of a greedy option before each of its values."""
-        normalise = ctx.token_normalize_func or str
         greedy = {name for flag in self.flags if flag.greedy for name in flag.names}
-        repeated: list[str] = []
-        current, complete = "", True
-        for token in args:
-            if token.startswith("-"):
-                name, separator, _ = token.partition("=")
-                current = normalise(name) if normalise(name) in greedy else ""
-                complete = bool(separator)
-            elif current and complete:
-                repeated.append(current)
-            else:
-                complete = True
-            repeated.append(token)
-        return super().parse_args(ctx, repeated)
+        return super().parse_args(ctx, repeat_greedy(ctx, args, greedy))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Describe the options with the words of the configuration."""
@@ -86,7 +83,14 @@ class TrainCommand(click.Command):
 
 
 def train_command(
-    name: str, *, config: str, trainer: str, flags: Sequence[Flag], example: str, text: str
+    name: str,
+    *,
+    config: str,
+    trainer: str,
+    flags: Sequence[Flag],
+    last_checkpoint: str,
+    example: str,
+    text: str,
 ) -> TrainCommand:
     """Return the command that trains one kind of model."""
     flags = (*COMMON_FLAGS, *flags)
@@ -97,6 +101,7 @@ def train_command(
         config=config,
         trainer=trainer,
         flags=flags,
+        last_checkpoint=last_checkpoint,
         help=text,
         epilog=f"Example: {example}",
     )
@@ -137,12 +142,8 @@ def load(ctx: click.Context) -> Any:
     kind = command.config_class()
     config = _import("xec_train.config")
     flags = flag_overrides(command.flags, ctx)
-    stated = [config.parse_override(text) for text in ctx.params["overrides"]]
-    for item in stated:
-        for flag in flags:
-            if item.key == flag.key and item.value != flag.value:
-                raise UsageError(f"{item.source} and {flag.source} contradict each other")
-    overrides = [*stated, *flags]
+    # The option of a key counts before --set, which is for keys without one.
+    overrides = [*ctx.params["overrides"], *flags]
     path = ctx.params["path"]
     if path is None:
         loaded = config.build_config(kind, {}, overrides, COMMAND_LINE)

@@ -13,6 +13,8 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "regressor": ("xec_train.cli.train:regressor", "Train the multi-task regressor."),
+    "evaluate": ("xec_train.cli.evaluate:evaluate", "Evaluate regressors on events with truth."),
+    "slurm": ("xec_train.cli.slurm:slurm", "Print a job script that trains on a cluster."),
     "simulate": ("xec_train.cli.simulate:simulate", "Simulate events and write them as ROOT."),
 }
 
