@@ -255,8 +255,8 @@ def test_missing_file_and_folder(tmp_path):
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"config": {}}, {"model_state_dict": {}}])
 def test_other_content(content, refused):
-    refused(content, "not a")
-    refused({"config": {}, "model_state_dict": None}, "not a regressor checkpoint")
+    refused(content, "not a checkpoint")
+    refused({"config": {}, "model_state_dict": None}, "holds no weights")
 
 
 def test_mae_is_no_regressor(legacy):
