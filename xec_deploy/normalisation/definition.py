@@ -43,16 +43,24 @@ class Normalisation(BaseModel):
     them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     npho_scheme: NphoScheme = "log1p"
+    """Transform of photon counts."""
     npho_scale: Positive = 1000.0
+    """Scale of photon counts, photons."""
     npho_scale2: Positive = 4.08
+    """Second scale of log1p, by which the logarithm is divided."""
     time_scale: Positive = 1.14e-7
+    """Scale of times, s."""
     time_shift: Finite = -0.46
+    """Subtracted from a scaled time."""
     sentinel_npho: Finite = -1.0
+    """Input of a sensor without a valid photon count."""
     sentinel_time: Finite = -1.0
+    """Input of a sensor without a valid time."""
     npho_threshold: Finite = 100.0
+    """Photons below which a sensor has no valid time."""
 
     @property
     def domain_minimum(self) -> float:

@@ -12,6 +12,7 @@ regressor = train_command(
     config="RegressorConfig",
     trainer="xec_train.regressor:train_regressor",
     flags=REGRESSOR_FLAGS,
+    last_checkpoint="checkpoint_last.pth",
     example="xec-train regressor --config regressor_512 --train-path 'data/train_*.root' "
     "--val-path data/val.root --epochs 2",
     text="""Train the multi-task regressor on ROOT files with truth.
@@ -25,6 +26,7 @@ mae = train_command(
     config="MaeConfig",
     trainer="xec_train.mae:train_mae",
     flags=MAE_FLAGS,
+    last_checkpoint="mae_checkpoint_last.pth",
     example="xec-train mae --config mae --train-path 'data/train_*.root' --val-path data/val.root",
     text="""Train a masked autoencoder on ROOT files; no truth is needed.
 
@@ -38,6 +40,7 @@ inpainter = train_command(
     config="InpainterConfig",
     trainer="xec_train.inpainter:train_inpainter",
     flags=INPAINTER_FLAGS,
+    last_checkpoint="inpainter_checkpoint_last.pth",
     example="xec-train inpainter --config inpainter_per_face --train-path 'data/train_*.root' "
     "--val-path data/val.root --mae-checkpoint artifacts/mae_checkpoint_best.pth",
     text="""Train the network that fills in dead channels; no truth is needed.

@@ -2,7 +2,7 @@
 
 from xec_train.config.inpainter import InpainterConfig
 from xec_train.config.mae import MaeConfig
-from xec_train.config.overrides import Override, parse_override
+from xec_train.config.overrides import Override
 from xec_train.config.regressor import RegressorConfig, TaskConfig
 from xec_train.config.sections import (
     CheckpointConfig,
@@ -32,6 +32,5 @@ __all__ = [
     "build_config",
     "dump_config",
     "load_config",
-    "parse_override",
     "recipes",
 ]

@@ -44,7 +44,7 @@ class InpainterMlflow(MlflowConfig):
     """Logging to MLflow."""
 
     experiment: str = "inpainting"
-    """Experiment."""
+    """Name of the experiment."""
 
 
 class InpainterConfig(SensorConfig):

@@ -28,7 +28,7 @@ class MaeMlflow(MlflowConfig):
     """Logging to MLflow."""
 
     experiment: str = "mae_pretraining"
-    """Experiment."""
+    """Name of the experiment."""
 
 
 class MaeConfig(SensorConfig):

@@ -10,7 +10,15 @@ from pydantic import BaseModel
 
 from xec_train.config.describe import describe_field, describe_type
 
-__all__ = ["NOT_A_KEY", "Place", "describe_key", "key_paths", "locate", "section_of"]
+__all__ = [
+    "NOT_A_KEY",
+    "Place",
+    "describe_key",
+    "key_paths",
+    "locate",
+    "mapping_types",
+    "section_of",
+]
 
 NOT_A_KEY: Final = "[key]"
 """How pydantic marks an error in the key of a mapping."""
@@ -42,7 +50,7 @@ def locate(kind: type[BaseModel], location: Sequence[int | str]) -> Place:
     for part in location:
         if part == NOT_A_KEY:
             return Place(tuple(path), valid, tuple(siblings), known=False)
-        section, keys = section_of(annotation), _mapping(annotation)
+        section, keys = section_of(annotation), mapping_types(annotation)
         if section is not None:
             path.append(str(part))
             siblings = list(section.model_fields)
@@ -64,7 +72,7 @@ def key_paths(kind: type[BaseModel], start: str = "") -> Iterator[str]:
     for name, field in kind.model_fields.items():
         yield start + name
         section, inner = section_of(field.annotation), f"{start}{name}."
-        mapping = _mapping(field.annotation)
+        mapping = mapping_types(field.annotation)
         if mapping is not None:
             inner += f"{get_args(mapping[0])[0]}."
             section = section_of(mapping[1])
@@ -100,7 +108,7 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
     return annotation if is_section else None
 
 
-def _mapping(annotation: Any) -> tuple[Any, Any] | None:
+def mapping_types(annotation: Any) -> tuple[Any, Any] | None:
     """Return key and value types of a mapping."""
     if get_origin(annotation) is not dict:
         return None

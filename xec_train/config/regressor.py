@@ -58,8 +58,8 @@ class TaskConfig(Section):
     loss_beta: Positive = 1.0
     """Where smooth_l1 and huber turn linear, in loss_scale; the exponent beta of gaussian_nll."""
     loss_scale: tuple[Positive, ...] | Literal["spread"] | None = None
-    """Error that counts as one in the loss: one value or one a component, in the unit of the
-    quantity; spread: the standard deviation of the truth; null: 1."""
+    """Error that counts as one in the loss, for all components or each, in deg, GeV, ns or cm;
+    spread: the standard deviation of the truth; null: 1."""
     weight: Positive = 1.0
     """Weight of the task's loss, where loss_balance is manual."""
     log_transform: bool = False
@@ -95,7 +95,7 @@ class Reweighting(Section):
     """Weight of events by the inverse frequency of a task's truth in the training files."""
 
     enabled: bool = False
-    """Whether it applies."""
+    """Weight events by the inverse frequency of this task's truth."""
     nbins: Count = 30
     """Bins of each component, for energy, timing and uvwFI."""
     nbins_2d: tuple[Count, Count] = (20, 20)

@@ -34,11 +34,11 @@ class Fiducial(Section):
     """Events kept by the true position of the first interaction (``uvwTruth``), cm."""
 
     enabled: bool = False
-    """Whether the cuts apply."""
+    """Keep only events whose true first interaction (uvwTruth) is inside."""
     u_max: Positive = 23.9
-    """Largest \\|u\\|, cm."""
+    """Largest absolute u, cm."""
     v_max: Positive = 67.9
-    """Largest \\|v\\|, cm."""
+    """Largest absolute v, cm."""
     w_min: Finite = 0.0
     """Smallest depth w, cm."""
     w_max: Finite | None = None
@@ -87,7 +87,7 @@ class TrainingConfig(Section):
     lr: Positive = 3e-4
     """Learning rate after the warm-up."""
     weight_decay: NonNegative = 1e-4
-    """AdamW's, on weight matrices only."""
+    """Weight decay of AdamW, on matrices only."""
     warmup_epochs: NonNegative = 2.0
     """Length of the linear warm-up; may be a fraction."""
     lr_scheduler: Schedule = "none"
@@ -101,15 +101,15 @@ class TrainingConfig(Section):
     grad_accum_steps: Count = 1
     """Batches a step of the optimiser sums."""
     amp: bool = True
-    """bf16 on a GPU, where precision is null."""
+    """Train in bf16-mixed on a GPU, where precision is null."""
     precision: Literal["32-true", "bf16-mixed"] | None = None
-    """null: bf16-mixed on a GPU if amp, else 32-true."""
+    """Number format; null: bf16-mixed on a GPU if amp, else 32-true."""
     compile: Compile = "none"
     """Mode of torch.compile; not used on a CPU."""
     compile_fullgraph: bool = False
     """Refuse breaks of the compiled graph."""
     seed: Annotated[int, Field(ge=0)] = 1
-    """Of weights, dropout and the order of events."""
+    """Seed of weights, dropout and the order of events."""
     accelerator: Literal["auto", "cpu", "gpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
     val_every_steps: Count | None = None
@@ -147,9 +147,9 @@ class DistributedConfig(Section):
     devices: Count | None = None
     """Processes a node, on any accelerator; null: num_gpus."""
     num_nodes: Count = 1
-    """Nodes."""
+    """Nodes that train together."""
     strategy: Literal["auto", "ddp"] = "auto"
-    """auto: ddp for several processes."""
+    """How processes share the work; auto: ddp if there are several."""
 
     def devices_on(self, *, gpu: bool) -> int:
         """Return the number of processes a node."""
@@ -160,9 +160,9 @@ class MlflowConfig(Section):
     """Logging to MLflow."""
 
     enabled: bool | None = None
-    """null: where MLflow is installed."""
+    """Log to MLflow; null: if it is installed."""
     experiment: str = "gamma_angle"
-    """Experiment."""
+    """Name of the experiment."""
     run_name: str | None = None
     """Name of the run, and of the folder of its results in checkpoint.save_dir."""
     tracking_uri: str | None = None
@@ -173,6 +173,6 @@ class TensorboardConfig(Section):
     """Logging to TensorBoard."""
 
     enabled: bool = False
-    """Whether to log."""
+    """Log to TensorBoard."""
     log_dir: str | None = None
     """Folder; null: tensorboard in the folder of the results."""

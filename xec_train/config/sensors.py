@@ -59,16 +59,16 @@ class NphoLossWeight(Section):
     """Weight of bright sensors in the loss, (npho + 1) ** alpha."""
 
     enabled: bool = False
-    """Whether it applies."""
+    """Weight a sensor by (npho + 1) ** alpha."""
     alpha: NonNegative = 0.5
-    """The exponent."""
+    """Exponent of that weight."""
 
 
 class IntensityReweighting(Section):
     """Weight of events by their total light."""
 
     enabled: bool = False
-    """Whether it applies."""
+    """Weight events by the inverse frequency of their total light."""
     nbins: Annotated[int, Field(ge=2)] = 5
     """Quantile bins of the total light."""
     target: Literal["uniform", "sqrt"] = "uniform"
