@@ -229,7 +229,7 @@ def _of_kind(kind: Kind, path: str | PathLike[str], ema: bool) -> Contents:
     contents = read(path, ema=ema)
     if contents.kind != kind:
         raise BundleError(
-            f"not {KINDS[kind]} but {KINDS[contents.kind]}",
+            f"not {KINDS[kind]} checkpoint: it holds {KINDS[contents.kind]}",
             where=contents.where,
             fix=f"Pass a checkpoint of {KINDS[kind]}.",
         )
