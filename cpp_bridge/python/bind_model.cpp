@@ -105,6 +105,7 @@ std::vector<std::pair<std::string, std::string>> quantities(const Model& model) 
 }
 
 /// Errors of the library become those of the package, which carry the exit codes.
+// NOLINTNEXTLINE(performance-unnecessary-value-param): the signature is pybind11's
 void translate(std::exception_ptr pointer) {
     const auto raise = [](const char* name, const Error& error) {
         const py::object type = py::module_::import("xec_deploy.errors").attr(name);
@@ -112,7 +113,7 @@ void translate(std::exception_ptr pointer) {
     };
     try {
         if (pointer) {
-            std::rethrow_exception(std::move(pointer));
+            std::rethrow_exception(pointer);
         }
     } catch (const CheckFailed& error) {
         raise("CheckFailed", error);
@@ -125,6 +126,7 @@ void translate(std::exception_ptr pointer) {
 
 } // namespace
 
+// NOLINTNEXTLINE(misc-const-correctness): as the functions beside it
 void bind_model(py::module_& module) {
     py::register_local_exception_translator(&translate);
     py::class_<Model>(module, "Model")

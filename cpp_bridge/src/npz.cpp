@@ -2,10 +2,9 @@
 
 #include "xec/error.hpp"
 
-#include <cctype>
+#include <algorithm>
 #include <cstdint>
-#include <limits>
-#include <regex>
+#include <utility>
 
 namespace xec {
 
@@ -21,6 +20,8 @@ constexpr std::size_t kEntryBytes = 46;
 constexpr std::size_t kLocalBytes = 30;
 constexpr std::string_view kNpyMagic{"\x93NUMPY", 6};
 constexpr std::string_view kNpySuffix = ".npy";
+/// Beyond any axis in a file whose sizes are 32 bits.
+constexpr std::size_t kLongest = std::size_t{1} << 33U;
 
 class Reader {
   public:
@@ -79,6 +80,36 @@ std::size_t element_bytes(const std::string& type, const Reader& reader) {
     reader.damaged("an array of type " + type);
 }
 
+std::string_view between(std::string_view text, std::string_view before, std::string_view after,
+                         const Reader& reader) {
+    const std::size_t start = text.find(before);
+    const std::size_t end =
+        start == std::string_view::npos ? start : text.find(after, start + before.size());
+    if (end == std::string_view::npos) {
+        reader.damaged("an array with a header that is not understood");
+    }
+    return text.substr(start + before.size(), end - start - before.size());
+}
+
+/// The numbers of a tuple such as `32, 4760`.
+std::vector<std::size_t> lengths(std::string_view tuple) {
+    std::vector<std::size_t> values;
+    bool inside = false;
+    for (const char c : tuple) {
+        const bool digit = c >= '0' && c <= '9';
+        if (digit && !inside) {
+            values.push_back(0);
+        }
+        if (digit) {
+            // What no file can hold stops growing before it overflows.
+            values.back() = std::min<std::size_t>(
+                10 * values.back() + static_cast<std::size_t>(c - '0'), kLongest);
+        }
+        inside = digit;
+    }
+    return values;
+}
+
 NpyArray parse_npy(std::string_view npy, const Reader& reader) {
     const Reader inner(npy, {});
     if (npy.size() < 10 || npy.substr(0, kNpyMagic.size()) != kNpyMagic) {
@@ -93,24 +124,19 @@ NpyArray parse_npy(std::string_view npy, const Reader& reader) {
     if (start > npy.size()) {
         reader.damaged("an array ends early");
     }
-    const std::string header(npy.substr(8 + length_bytes, header_bytes));
+    const std::string_view header = npy.substr(8 + length_bytes, header_bytes);
     // A Python literal: {'descr': '<f4', 'fortran_order': False, 'shape': (32, 4760), }
-    static const std::regex pattern(
-        R"(\{'descr': '([^']+)', 'fortran_order': False, 'shape': \(([0-9, ]*)\), \}\s*)");
-    std::smatch match;
-    if (!std::regex_match(header, match, pattern)) {
-        reader.damaged("an array with a header that is not understood");
+    if (header.find("'fortran_order': False") == std::string_view::npos) {
+        reader.damaged("an array that is not in C order");
     }
-    NpyArray array{match[1].str(), {}, npy.substr(start)};
-    const std::string shape = match[2].str();
-    static const std::regex number("[0-9]{1,9}");
+    NpyArray array{std::string(between(header, "'descr': '", "'", reader)),
+                   lengths(between(header, "'shape': (", ")", reader)), npy.substr(start)};
     std::size_t bytes = element_bytes(array.type, reader);
-    for (std::sregex_iterator it(shape.begin(), shape.end(), number), end; it != end; ++it) {
-        array.shape.push_back(std::stoul(it->str()));
-        if (array.shape.back() > array.data.size()) {
+    for (const std::size_t length : array.shape) {
+        if (length > array.data.size()) {
             reader.damaged("an array ends early");
         }
-        bytes *= array.shape.back();
+        bytes *= length;
     }
     if (array.shape.size() > 2 || bytes != array.data.size()) {
         reader.damaged("an array ends early");

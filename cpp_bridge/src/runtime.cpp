@@ -72,7 +72,7 @@ const OrtApiBase* open(const std::string& library, std::string& error) {
     // NOLINTNEXTLINE(*-reinterpret-cast): POSIX gives functions as void*
     const auto get = reinterpret_cast<GetBase>(dlsym(handle, "OrtGetApiBase"));
     if (get == nullptr) {
-        error = library + ": not an ONNX Runtime (it has no OrtGetApiBase)";
+        error = "it has no OrtGetApiBase: not ONNX Runtime";
         return nullptr;
     }
     return get();
