@@ -1,13 +1,18 @@
 """The YAML configuration: right files, and an answer for each way to get them wrong."""
 
-from importlib import resources
-from pathlib import Path
-
 import pytest
 
 from xec_deploy.errors import UsageError
 from xec_deploy.simulation import SimulationConfig
-from xec_train.config import RegressorConfig, build_config, load_config
+from xec_train.config import (
+    InpainterConfig,
+    MaeConfig,
+    RegressorConfig,
+    build_config,
+    load_config,
+    recipes,
+)
+from xec_train.models import EncoderConfig
 
 GOOD = """\
 data: {train_path: [a.root], val_path: [b.root]}
@@ -18,11 +23,7 @@ tasks:
   uvwFI: {}
 training: {lr: 1e-3}
 """
-RECIPES = sorted(
-    Path(str(path))
-    for path in resources.files("xec_train").joinpath("recipes").iterdir()
-    if path.name.endswith(".yaml")
-)
+KINDS = {"mae": MaeConfig, "inpainter": InpainterConfig}
 
 
 @pytest.fixture
@@ -61,13 +62,38 @@ def test_good_file_stays_untouched(write):
     assert path.read_text() == GOOD
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
-def test_shipped_recipes(recipe):
-    assert load_config(RegressorConfig, recipe).active_tasks
+@pytest.mark.parametrize("name", recipes())
+def test_shipped_recipes(name, caplog):
+    kind = KINDS.get(name.split("_", maxsplit=1)[0], RegressorConfig)
+    config = load_config(kind, name)
+    assert load_config(kind, recipes()[name]) == config
+    assert config.network()
+    assert "without effect" not in caplog.text
 
 
-def test_there_is_a_recipe():
-    assert "compact.yaml" in [path.name for path in RECIPES]
+def test_there_is_a_recipe_for_every_model():
+    assert {"compact", "mae", "inpainter_per_face", "inpainter_cross_attention"} < set(recipes())
+    widths = [load_config(RegressorConfig, f"regressor_{n}").model.encoder_dim for n in (256, 512)]
+    assert widths == [256, 512]
+
+
+def test_mae_and_inpainter_recipes_fit_the_regressor_they_start():
+    mae, regressor = load_config(MaeConfig, "mae"), load_config(RegressorConfig, "regressor_512")
+    inpainter = load_config(InpainterConfig, "inpainter_per_face")
+    assert mae.normalization == regressor.normalization == inpainter.normalization
+    shared = EncoderConfig.model_fields
+    assert all(
+        getattr(mae.model, name) == getattr(other.model, name)
+        for name in shared
+        for other in (regressor, inpainter)
+    )
+    assert mae.layout == regressor.layout == inpainter.layout
+
+
+def test_a_file_comes_before_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compact.yaml").write_text(GOOD)
+    assert load_config(RegressorConfig, "compact.yaml").data.train_path == ("a.root",)
 
 
 @pytest.mark.parametrize(
