@@ -42,12 +42,15 @@ class OpenTree:
 
     def __init__(self, path: str, tree: str | None) -> None:
         self.path = path
+        options: dict[str, Any] = {"array_cache": None}
         if not is_url(path):
             check_local_file(path)
+            # the default goes through an event loop, which costs more than small branches
+            options |= {"handler": uproot.MultithreadedFileSource, "num_workers": 1}
         # a mapping keeps uproot from looking for "path:object" in the name; arrays are streamed
         # once, so a cache would only hold memory
         with file_boundary(path, "opening", fix=REMOTE_FIX if is_url(path) else LOCAL_FIX):
-            self._file: Any = uproot.open({path: None}, array_cache=None)
+            self._file: Any = uproot.open({path: None}, **options)
         try:
             with file_boundary(path, "reading the list of contents"):
                 classes = self._file.classnames(recursive=True, cycle=False)

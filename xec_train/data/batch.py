@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
+from xec_deploy.detector.constants import N_SENSORS
+from xec_train.data.truth import TRUTH_COMPONENTS
 from xec_train.models import TaskName
 
 __all__ = ["RawBatch"]
@@ -39,6 +41,32 @@ class RawBatch:
     run: Tensor | None = None
     event: Tensor | None = None
 
+    @classmethod
+    def empty(
+        cls, count: int, tasks: Iterable[TaskName], *, pinned: bool = False, shared: bool = False
+    ) -> RawBatch:
+        """Allocate the memory for ``count`` events, with run and event and without weight.
+
+        ``pinned`` memory can be copied to a GPU in the background, ``shared`` memory is seen by
+        other processes.
+        """
+
+        def tensor(width: int | None, dtype: torch.dtype) -> Tensor:
+            shape = (count,) if width is None else (count, width)
+            new = torch.empty(shape, dtype=dtype, pin_memory=pinned)
+            if shared:
+                new.share_memory_()  # type: ignore[no-untyped-call]
+            return new
+
+        return cls(
+            npho=tensor(N_SENSORS, torch.float32),
+            time=tensor(N_SENSORS, torch.float32),
+            dead=tensor(N_SENSORS, torch.bool),
+            targets={task: tensor(TRUTH_COMPONENTS[task], torch.float32) for task in tasks},
+            run=tensor(None, torch.int64),
+            event=tensor(None, torch.int64),
+        )
+
     def __len__(self) -> int:
         return len(self.npho)
 
@@ -52,6 +80,22 @@ class RawBatch:
         """Return the tensors by attribute, without the targets."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def gather(self, source: RawBatch, rows: Tensor, start: int) -> int:
+        """Copy some events of ``source`` to the rows from ``start`` on; return where they end."""
+        end = start + len(rows)
+        theirs = source.tensors() | source.targets
+        for name, mine in (self.tensors() | self.targets).items():
+            torch.index_select(theirs[name], 0, rows, out=mine[start:end])
+        return end
+
+    def copy(self, source: RawBatch, start: int) -> int:
+        """Copy all events of ``source`` to the rows from ``start`` on; return where they end."""
+        end = start + len(source)
+        theirs = source.tensors() | source.targets
+        for name, mine in (self.tensors() | self.targets).items():
+            mine[start:end] = theirs[name]
+        return end
 
     def map(self, function: Callable[[Tensor], Tensor]) -> RawBatch:
         """Apply a function to every tensor."""
