@@ -1,4 +1,6 @@
 import os
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,15 +51,7 @@ def fit_positions(
     dead: NDArray[np.bool_] | None,
     start: NDArray[np.float64] | None,
     threads: int,
-) -> tuple[
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.int32],
-    NDArray[np.float64],
-    NDArray[np.int8],
-]: ...
+) -> _FitArrays: ...
 
 class DeadRecovery:
     def __init__(self, geometry: Geometry) -> None: ...
@@ -104,3 +98,50 @@ class Model:
     def runtime(self) -> str: ...
     @property
     def name(self) -> str: ...
+
+class Reconstruction:
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        sensor_weight: Sequence[float],
+        face_weight: Sequence[float],
+        face_correction: Sequence[tuple[Sequence[float], Sequence[float], Sequence[float]]],
+        shallow_below: float,
+        shallow: Sequence[float],
+        recovery: str,
+        u: Sequence[float],
+        v: Sequence[float],
+        w: Sequence[float],
+        w_light: Sequence[float],
+        w_range: Sequence[float],
+        time: Sequence[float],
+        time_light: float,
+    ) -> None: ...
+
+_FitArrays: TypeAlias = tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int32],
+    NDArray[np.float64],
+    NDArray[np.int8],
+]
+
+def reconstruct(
+    reconstruction: Reconstruction,
+    npho: NDArray[np.floating],
+    time: NDArray[np.floating],
+    dead: NDArray[np.bool_] | None,
+    start: NDArray[np.float64] | None,
+    threads: int,
+) -> tuple[
+    _FitArrays,
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+]: ...

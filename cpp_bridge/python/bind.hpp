@@ -10,5 +10,6 @@ void bind_geometry(pybind11::module_& module);
 void bind_model(pybind11::module_& module);
 void bind_normalisation(pybind11::module_& module);
 void bind_position_fit(pybind11::module_& module);
+void bind_reconstruction(pybind11::module_& module);
 
 } // namespace xec::python

@@ -13,13 +13,11 @@
 
 #include "arrays.hpp"
 #include "bind.hpp"
+#include "fit_arrays.hpp"
 
 namespace xec::python {
 
-namespace {
-
-/// (uvw_stage1, uvw, scale, chi2_ndf, n_sensors, covariance, status)
-py::tuple as_arrays(const std::vector<PositionFit>& fits) {
+py::tuple fit_arrays(const std::vector<PositionFit>& fits) {
     const auto count = static_cast<py::ssize_t>(fits.size());
     Array<double> stage1({count, py::ssize_t{3}});
     Array<double> uvw({count, py::ssize_t{3}});
@@ -41,6 +39,8 @@ py::tuple as_arrays(const std::vector<PositionFit>& fits) {
     return py::make_tuple(stage1, uvw, scale, chi2_ndf, n_sensors, covariance, status);
 }
 
+namespace {
+
 template <typename Real>
 py::tuple fit_positions(const PositionFitter& fitter, const Array<Real>& npho,
                         const std::optional<Array<bool>>& dead,
@@ -56,7 +56,7 @@ py::tuple fit_positions(const PositionFitter& fitter, const Array<Real>& npho,
         const py::gil_scoped_release release;
         xec::fit_positions(fitter, events, starts, fits.data(), threads);
     }
-    return as_arrays(fits);
+    return fit_arrays(fits);
 }
 
 } // namespace

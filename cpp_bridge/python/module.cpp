@@ -14,4 +14,5 @@ PYBIND11_MODULE(_cpp, module) {
     xec::python::bind_normalisation(module);
     xec::python::bind_position_fit(module);
     xec::python::bind_dead_channels(module);
+    xec::python::bind_reconstruction(module);
 }

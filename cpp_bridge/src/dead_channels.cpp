@@ -59,9 +59,6 @@ bool is_missing(const Real* npho, const bool* dead, std::size_t sensor) noexcept
 template bool is_missing(const float*, const bool*, std::size_t) noexcept;
 template bool is_missing(const double*, const bool*, std::size_t) noexcept;
 
-DeadRecovery::Workspace::Workspace(const DeadRecovery& recovery)
-    : fractions_(recovery.geometry().size()) {}
-
 DeadRecovery::DeadRecovery(const Geometry& geometry, double distance)
     : geometry_(geometry), first_(geometry.size() + 1) {
     const Columns& c = geometry.position();
@@ -98,21 +95,20 @@ double DeadRecovery::from_neighbours(const Real* npho, const bool* dead, const d
     return seen > 0 && light > kLeastLight ? light * fractions[sensor] / seen : light / count;
 }
 
+Vec3 best_point(const PositionFit& fit) noexcept {
+    return uvw_to_xyz(is_finite(fit.uvw) ? fit.uvw : fit.uvw_stage1);
+}
+
 template <typename Real>
 void DeadRecovery::predict(const Real* npho, const bool* dead, const PositionFit& fit,
-                           DeadMethod method, Workspace& workspace, double* out) const noexcept {
-    const Vec3 uvw = is_finite(fit.uvw) ? fit.uvw : fit.uvw_stage1;
-    const Vec3 point = uvw_to_xyz(uvw);
-    const double* fractions = nullptr;
-    if (method == DeadMethod::solid_angle && is_finite(uvw)) {
-        solid_angle(geometry_, point, workspace.fractions_.data());
-        fractions = workspace.fractions_.data();
-    }
+                           DeadMethod method, const double* fractions, double* out) const noexcept {
+    const Vec3 point = uvw_to_xyz(fit.uvw);
+    const double* const shares = method == DeadMethod::solid_angle ? fractions : nullptr;
     for (std::size_t i = 0; i < geometry_.size(); ++i) {
         if (!is_missing(npho, dead, i)) {
             out[i] = kNone;
         } else if (method != DeadMethod::fit) {
-            out[i] = from_neighbours(npho, dead, fractions, i);
+            out[i] = from_neighbours(npho, dead, shares, i);
         } else {
             out[i] = i < geometry_.mppcs() ? fit.scale * mppc_seen(geometry_, i, point) : kNone;
         }
@@ -122,12 +118,18 @@ void DeadRecovery::predict(const Real* npho, const bool* dead, const PositionFit
 template <typename Real>
 void predict_dead(const DeadRecovery& recovery, const Events<Real>& events, const PositionFit* fits,
                   DeadMethod method, double* out, unsigned threads) {
-    for_each_with(events.count, threads, DeadRecovery::Workspace(recovery),
-                  [&](std::size_t event, DeadRecovery::Workspace& workspace) {
-                      const std::size_t first = event * recovery.geometry().size();
-                      recovery.predict(events.npho + first, events.dead_of(event),
-                                       fits == nullptr ? PositionFit{} : fits[event], method,
-                                       workspace, out + first);
+    const Geometry& geometry = recovery.geometry();
+    for_each_with(events.count, threads, std::vector<double>(geometry.size()),
+                  [&](std::size_t event, std::vector<double>& fractions) {
+                      const std::size_t first = event * geometry.size();
+                      const PositionFit fit = fits == nullptr ? PositionFit{} : fits[event];
+                      const Vec3 point = best_point(fit);
+                      const bool seen = method == DeadMethod::solid_angle && is_finite(point);
+                      if (seen) {
+                          solid_angle(geometry, point, fractions.data());
+                      }
+                      recovery.predict(events.npho + first, events.dead_of(event), fit, method,
+                                       seen ? fractions.data() : nullptr, out + first);
                   });
 }
 
@@ -136,8 +138,8 @@ template void predict_dead(const DeadRecovery&, const Events<float>&, const Posi
 template void predict_dead(const DeadRecovery&, const Events<double>&, const PositionFit*,
                            DeadMethod, double*, unsigned);
 template void DeadRecovery::predict(const float*, const bool*, const PositionFit&, DeadMethod,
-                                    Workspace&, double*) const noexcept;
+                                    const double*, double*) const noexcept;
 template void DeadRecovery::predict(const double*, const bool*, const PositionFit&, DeadMethod,
-                                    Workspace&, double*) const noexcept;
+                                    const double*, double*) const noexcept;
 
 } // namespace xec

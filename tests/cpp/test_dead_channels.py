@@ -35,7 +35,7 @@ def test_fit_equals_the_macro_where_the_fits_agree(reference):
     predicted = predict_dead(npho, dead, fit, geometry)
     compared = near[event]
     assert compared.mean() > 0.9
-    # The macro's arcsines lose digits at a sensor seen edge-on, which reads a thousandth of a photon.
+    # The macro's arcsines lose digits at a sensor seen edge-on, a thousandth of a photon.
     np.testing.assert_allclose(
         predicted[event, sensor][compared], expected[compared], rtol=5e-3, atol=1e-4
     )

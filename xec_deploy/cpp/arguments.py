@@ -17,6 +17,7 @@ __all__ = [
     "flags",
     "native_events",
     "raw_events",
+    "starts",
     "thread_count",
     "vectors",
 ]
@@ -51,6 +52,14 @@ def native_events(values: ArrayLike, name: str) -> NDArray[np.floating]:
     """Return :func:`raw_events` contiguous and in the byte order of this machine."""
     array = np.ascontiguousarray(raw_events(values, name))
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def starts(values: ArrayLike, events: int) -> FloatArray:
+    """Return starting points (events, 3), or raise UsageError."""
+    array = vectors(values, "start")
+    if array.shape not in ((events, 3), (3,)) or (array.ndim == 1 and events != 1):
+        raise UsageError(f"start has shape {array.shape}, expected {(events, 3)}")
+    return array.reshape(events, 3)
 
 
 def flags(values: ArrayLike, events: int) -> NDArray[np.bool_]:

@@ -15,11 +15,10 @@ from xec_deploy.cpp.arguments import (
     cpp_geometry,
     flags,
     native_events,
+    starts,
     thread_count,
-    vectors,
 )
 from xec_deploy.detector import Geometry, GeometryLike, load_geometry
-from xec_deploy.errors import UsageError
 
 __all__ = ["FitStatus", "PositionFit", "fit_position"]
 
@@ -124,17 +123,10 @@ def fit_position(
             _fitter(load_geometry(geometry)),
             raw,
             None if dead is None else flags(dead, events),
-            None if start is None else _starts(start, events),
+            None if start is None else starts(start, events),
             thread_count(threads),
         )
     )
-
-
-def _starts(start: ArrayLike, events: int) -> FloatArray:
-    array = vectors(start, "start")
-    if array.shape not in ((events, 3), (3,)) or (array.ndim == 1 and events != 1):
-        raise UsageError(f"start has shape {array.shape}, expected {(events, 3)}")
-    return array.reshape(events, 3)
 
 
 @lru_cache(maxsize=8)

@@ -37,6 +37,7 @@ __all__ = [
     "LabelledEvents",
     "calibrate",
     "calibrate_on_simulation",
+    "calibration_sample",
     "trimmed_least_squares",
 ]
 
@@ -143,12 +144,19 @@ def calibrate_on_simulation(
     n_events: int = 10_000, config: SimulationConfig | None = None, *, threads: int = 1
 ) -> ConventionalConstants:
     """Fit the constants on a simulated sample, by default that of the shipped constants."""
-    config = config or SimulationConfig(seed=20_240_190, first_run=900_000)
-    origin = {"command": "python -m xec_deploy.physics.calibration", "n_events": n_events}
+    sample, origin = calibration_sample(n_events, config, threads=threads)
     return calibrate(
-        _simulated(config, n_events, threads),
-        origin={**origin, "config": config.model_dump(mode="json")},
+        sample, origin={"command": "python -m xec_deploy.physics.calibration", **origin}
     )
+
+
+def calibration_sample(
+    n_events: int = 10_000, config: SimulationConfig | None = None, *, threads: int = 1
+) -> tuple[Iterator[LabelledEvents], dict[str, Any]]:
+    """Return simulated events of a seed no other sample of the project has, and their record."""
+    config = config or SimulationConfig(seed=20_240_190, first_run=900_000)
+    origin = {"n_events": n_events, "config": config.model_dump(mode="json")}
+    return _simulated(config, n_events, threads), origin
 
 
 def _simulated(config: SimulationConfig, n_events: int, threads: int) -> Iterator[LabelledEvents]:

@@ -24,6 +24,7 @@ from xec_deploy.errors import UsageError
 
 __all__ = [
     "ChargeObservables",
+    "cell_area",
     "charge_observables",
     "live_photons",
     "mean_emission_time",
@@ -262,7 +263,7 @@ def _sensors(geometry: Geometry) -> _Sensors:
         )
         parts.append(sparse.diags(chosen.astype(np.float64)) @ matrix)
     return _Sensors(
-        geometry, _cell_area(geometry) / sensitive_area(geometry), (parts[0] + parts[1]).tocsr()
+        geometry, cell_area(geometry) / sensitive_area(geometry), (parts[0] + parts[1]).tocsr()
     )
 
 
@@ -272,8 +273,8 @@ def sensitive_area(geometry: Geometry) -> FloatArray:
     return np.where(geometry.is_mppc, 4 * chip**2, np.pi * c.PMT_RADIUS**2)
 
 
-def _cell_area(geometry: Geometry) -> FloatArray:
-    """Area of its face that each sensor stands for [cm2], from the design pitches."""
+def cell_area(geometry: Geometry) -> FloatArray:
+    """Return the area of its face that each sensor stands for, (4760,) [cm2], by the design."""
     face = geometry.face
     radius = np.hypot(geometry.position[:, 0], geometry.position[:, 1])
     strip = np.radians(5.23)

@@ -25,7 +25,7 @@ enum class DeadMethod : std::uint8_t {
 template <typename Real>
 [[nodiscard]] bool is_missing(const Real* npho, const bool* dead, std::size_t sensor) noexcept;
 
-/// Predicts dead channels of one geometry. Immutable: threads share it, each with a workspace.
+/// Predicts dead channels of one geometry. Immutable, so any number of threads may share it.
 ///
 /// The neighbours of a sensor are the live ones of its face within a distance of it.
 class DeadRecovery {
@@ -34,26 +34,18 @@ class DeadRecovery {
     /// With less light than this [photons] around it a channel gets the plain mean.
     static constexpr double kLeastLight = 50.0;
 
-    /// Memory of one event at a time, allocated once.
-    class Workspace {
-      public:
-        explicit Workspace(const DeadRecovery& recovery);
-
-      private:
-        friend class DeadRecovery;
-        std::vector<double> fractions_;
-    };
-
     explicit DeadRecovery(const Geometry& geometry, double distance = kDistance);
 
     /// Predict the missing channels of an event into `out` (sensors); NaN for the others.
     ///
     /// Also NaN where the method says nothing: without a fitted point or for a PMT (`fit`),
-    /// without a live neighbour (the other two). `solid_angle` makes do with the first stage of
-    /// the fit, and without even that with the plain mean.
+    /// without a live neighbour (the other two).
+    ///
+    /// @param fractions  solid angles (sensors) seen from the point of the light, for the method
+    ///                   `solid_angle`; null if it is not known, which leaves the plain mean
     template <typename Real>
     void predict(const Real* npho, const bool* dead, const PositionFit& fit, DeadMethod method,
-                 Workspace& workspace, double* out) const noexcept;
+                 const double* fractions, double* out) const noexcept;
 
     [[nodiscard]] const Geometry& geometry() const noexcept { return geometry_; }
 
@@ -68,7 +60,13 @@ class DeadRecovery {
     std::vector<std::uint32_t> neighbour_;
 };
 
+/// The fitted point, that of the first stage where there is no other, or NaN; xyz [cm].
+[[nodiscard]] Vec3 best_point(const PositionFit& fit) noexcept;
+
 /// Predict many events into `out` (events.count, sensors), over `threads` threads.
+///
+/// The method `solid_angle` makes do with the first stage of a fit, and without even that with the
+/// plain mean.
 ///
 /// @param fits  (events.count), or null where the method needs none
 /// @throws std::bad_alloc before the first event
