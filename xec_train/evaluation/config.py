@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from xec_train.evaluation.dead import DeadPattern
+from xec_train.models import TaskName
 
 __all__ = ["Against", "EvaluationConfig"]
 
@@ -50,5 +51,5 @@ class EvaluationConfig(BaseModel):
     """Branch of times; null: found by name."""
     dead: str | None = None
     """Source of dead channels; null: the branch 'dead' where the file has one."""
-    truth: dict[str, str] = {}
+    truth: dict[TaskName, str] = {}
     """Truth branch of a task, where its name is not a usual one."""
