@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,11 @@ class TrainCommand(click.Command):
         """Return the class of the configuration."""
         return getattr(_import("xec_train.config"), self.config)
 
-    def train(self, config: Any) -> Path:
-        """Train, and return the path of the best checkpoint."""
+    def trainer_function(self) -> Callable[[Any], Path]:
+        """Return the function that trains and returns the path of the best checkpoint."""
         module, function = self.trainer.split(":")
-        best: Path = getattr(_import(module), function)(config)
-        return best
+        trainer: Callable[[Any], Path] = getattr(_import(module), function)
+        return trainer
 
 
 def train_command(
@@ -123,7 +123,7 @@ def train_command(
             return
         assert isinstance(ctx.command, TrainCommand)  # noqa: S101 - it is this command's class
         _prepare(loaded, parameters["threads"])
-        click.echo(f"best checkpoint: {ctx.command.train(loaded)}")
+        click.echo(f"best checkpoint: {ctx.command.trainer_function()(loaded)}")
 
     assert isinstance(command, TrainCommand)  # noqa: S101 - cls says so
     return command
