@@ -14,10 +14,12 @@ from xec_deploy import __version__
 from xec_deploy.detector.layout import get_layout
 from xec_train.anchors import fit_anchors
 from xec_train.checkpoint import regressor_entries
+from xec_train.checkpoint.load import load_strictly
 from xec_train.config import RegressorConfig
 from xec_train.data import RawBatch
 from xec_train.models import TaskName, XECMultiHeadModel, build_regressor
 from xec_train.regressor.metrics import task_metrics
+from xec_train.regressor.start import StartingWeights
 from xec_train.regressor.targets import (
     CLASSES,
     TargetScales,
@@ -50,19 +52,15 @@ class RegressorModule(TrainingModule):
         The configuration.
     first_events
         Events to measure scales and fit anchors on, before a new training.
-    initial
-        State of a regressor that emits physical units, to start from instead of random weights.
-    encoder
-        State of an encoder to start from.
+    start
+        Weights to start from instead of random ones.
     """
 
     def __init__(
         self,
         config: RegressorConfig,
         first_events: FirstEvents,
-        *,
-        initial: Mapping[str, Tensor] | None = None,
-        encoder: Mapping[str, Tensor] | None = None,
+        start: StartingWeights | None = None,
     ) -> None:
         network = config.network()
         model = build_regressor(network, get_layout(config.layout), config.normalization)
@@ -84,8 +82,7 @@ class RegressorModule(TrainingModule):
         regressed = {task: config.tasks[task] for task in config.active_tasks}
         self.scales = TargetScales(regressed)
         self._first_events = first_events
-        self._initial = initial
-        self._encoder = encoder
+        self._start = start
         self._collected: dict[TaskName, list[tuple[Tensor, Tensor, Tensor]]] = {}
 
     def prepare(self) -> None:
@@ -100,11 +97,16 @@ class RegressorModule(TrainingModule):
         self.scales.use(scales := self.share(measured) or {})
         for model in self._models:
             use_scales(model, scales, anchored=self.network.moments)
-            if self._initial is not None:
-                model.load_state_dict(unfold_scales(model, self._initial))
-            elif self._encoder is not None:
-                model.get_submodule("backbone").load_state_dict(dict(self._encoder))
-        if self.network.moments and self._initial is None:
+            if self._start is not None:
+                learned = unfold_scales(model, self._start.state)
+                load_strictly(
+                    model,
+                    {**model.state_dict(), **learned},
+                    self._start.where,
+                    into="the regressor to train",
+                    fix="Give section model the values of the checkpoint.",
+                )
+        if self.network.moments and not (self._start and self._start.has_anchors):
             fitted = self._fit_anchors() if self.trainer.is_global_zero else None
             shared = self.share(fitted) or {}
             for model in self._models:

@@ -186,12 +186,13 @@ def fold_scales(model: nn.Module) -> dict[str, Tensor]:
 
 
 def unfold_scales(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state of a plain model as that of this scaled one with the same outputs."""
+    """Return (part of) the state of a plain model as of this scaled one with the same outputs."""
     learned = dict(state)
     for name, layer in _scaled(model):
-        learned[f"{name}.unit"], learned[f"{name}.offset"] = layer.unit, layer.offset
-        learned[f"{name}.weight"] = state[f"{name}.weight"] / layer.unit[:, None]
-        learned[f"{name}.bias"] = (state[f"{name}.bias"] - layer.offset) / layer.unit
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        if weight in state:
+            learned[weight] = state[weight] / layer.unit[:, None]
+            learned[bias] = (state[bias] - layer.offset) / layer.unit
     return learned
 
 

@@ -11,7 +11,10 @@ import lightning
 
 from xec_train.config import RegressorConfig
 from xec_train.data import EventStream, RawBatch
+from xec_train.data.reweight import EventWeights
+from xec_train.regressor.finish import finish_training
 from xec_train.regressor.module import RegressorModule
+from xec_train.regressor.start import starting_weights
 from xec_train.training import (
     CheckpointFiles,
     StopOnSignal,
@@ -27,8 +30,8 @@ __all__ = ["train_regressor"]
 def train_regressor(config: RegressorConfig) -> Path:
     """Train a regressor; return the path of the best checkpoint.
 
-    Writes ``checkpoint_best.pth``, ``checkpoint_last.pth``, ``checkpoint_epoch_N.pth`` and
-    ``metrics.csv`` to ``checkpoint.save_dir``.
+    Writes ``checkpoint_best.pth``, ``checkpoint_last.pth``, ``checkpoint_epoch_N.pth``,
+    ``metrics.csv`` and the folder ``evaluation`` to the folder of the results.
 
     Raises
     ------
@@ -44,8 +47,10 @@ def train_regressor(config: RegressorConfig) -> Path:
         If a signal stopped it.
     """
     lightning.seed_everything(config.training.seed, verbose=False)
-    resume, _ = find_resume(config.checkpoint)
-    pin_memory = on_gpu(config.training)
+    resume = find_resume(config.checkpoint, "regressor")
+    source = config.checkpoint.resume_from
+    start = starting_weights(config, source) if source and resume is None else None
+    gpu = on_gpu(config.training)
     training = EventStream(
         config.data.train_path,
         config.data,
@@ -53,7 +58,8 @@ def train_regressor(config: RegressorConfig) -> Path:
         shuffle=True,
         seed=config.training.seed,
         max_events=config.data.train_events,
-        pin_memory=pin_memory,
+        pin_memory=gpu,
+        reweighting=EventWeights.of_config(config.reweighting, config.active_tasks),
     )
     validation = EventStream(
         config.data.val_path,
@@ -61,17 +67,21 @@ def train_regressor(config: RegressorConfig) -> Path:
         config.active_tasks,
         shuffle=False,
         max_events=config.data.val_events,
-        pin_memory=pin_memory,
+        pin_memory=gpu,
     )
     stop = StopOnSignal()
-    return fit(
-        RegressorModule(config, lambda events: _first(config, events)),
+    module = RegressorModule(config, lambda events: _first(config, events), start)
+    best = fit(
+        module,
         TrainingData(training, validation, stop),
         config,
         CheckpointFiles(config.directory),
         stop=stop,
         resume=resume,
     )
+    if module.global_rank == 0:
+        finish_training(config, best, module.device)
+    return best
 
 
 def _first(config: RegressorConfig, events: int) -> Iterator[RawBatch]:

@@ -17,6 +17,7 @@ from xec_deploy.normalisation import Normalisation, normalise_arrays
 from xec_train.config.sections import TrainingConfig
 from xec_train.data import RawBatch
 from xec_train.training.average import WeightAverage
+from xec_train.training.loggers import mlflow_run
 from xec_train.training.optimiser import GradientGuard, adamw
 from xec_train.training.schedules import LearningRate, SchedulePlan
 
@@ -212,10 +213,26 @@ class TrainingModule(lightning.LightningModule, ABC):
             scheduler_state_dict=self.learning_rate.state_dict(),
             scaler_state_dict=None,
             seed=self.options.seed,
+            mlflow_run_id=mlflow_run(self.trainer.loggers),
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the state of the schedule."""
+        """Take the state of the schedule, if it is of this training.
+
+        Raises
+        ------
+        BundleError
+            If the checkpoint is of another model or another order of events.
+        """
+        theirs, mine = checkpoint["config"], self.deployable()["config"]
+        different = [name for name in mine if mine[name] != theirs.get(name)]
+        if different:
+            name = different[0]
+            raise BundleError(
+                f"the checkpoint was trained with {name} {theirs.get(name)!r}, not {mine[name]!r}",
+                fix="Leave the configuration as it was, or start from the weights with "
+                "checkpoint.reset_epoch.",
+            )
         if checkpoint["seed"] != self.options.seed:
             raise BundleError(
                 f"the checkpoint was trained with training.seed {checkpoint['seed']}, "

@@ -56,7 +56,7 @@ def configured(files, validation_file):
                     "accelerator": "cpu",
                     **training,
                 },
-                "checkpoint": {"save_dir": str(save_dir)},
+                "checkpoint": {"save_dir": str(save_dir), "save_artifacts": False},
             }
         )
 

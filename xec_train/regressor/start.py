@@ -1,0 +1,65 @@
+"""Weights of another checkpoint to start from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from xec_train.checkpoint import RegressorCheckpoint, encoder_state, load_checkpoint
+from xec_train.config import RegressorConfig
+
+__all__ = ["StartingWeights", "starting_weights"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StartingWeights:
+    """Weights for part of a regressor, by the names of its plain state (physical units)."""
+
+    where: str
+    state: Mapping[str, Tensor]
+
+    @property
+    def has_anchors(self) -> bool:
+        """Whether the anchors are among them."""
+        return any(name.startswith("anchors.") for name in self.state)
+
+
+def starting_weights(config: RegressorConfig, path: str) -> StartingWeights:
+    """Return what a checkpoint of any kind has for the regressor of a configuration.
+
+    The encoder, and of a regressor the heads of the tasks that are trained in the same way; other
+    heads start anew.  Averaged weights are preferred.
+
+    Raises
+    ------
+    BundleError
+        If the file is no checkpoint, or its layout or normalisation differ.
+    """
+    encoder = encoder_state(path, normalisation=config.normalization, layout=config.layout)
+    state = {f"backbone.{name}": tensor for name, tensor in encoder.items()}
+    loaded = load_checkpoint(path)
+    kept: list[str] = []
+    if isinstance(loaded, RegressorCheckpoint):
+        theirs = loaded.model.config
+        same_inputs = theirs.moments == config.model.moments
+        for task in config.active_tasks if same_inputs else ():
+            logarithm = config.tasks[task].log_transform
+            if (
+                task in theirs.active_tasks
+                and (task in theirs.nll_tasks) == (task in config.nll_tasks)
+                and (task in loaded.log_transform) == logarithm
+            ):
+                kept.append(task)
+        prefixes = tuple(f"{part}.{task}." for part in ("heads", "anchors") for task in kept)
+        found = loaded.model.state_dict()
+        state |= {name: tensor for name, tensor in found.items() if name.startswith(prefixes)}
+    new = [task for task in config.active_tasks if task not in kept]
+    logger.info(
+        "starting from the weights of %s%s", path, f"; new heads: {', '.join(new)}" if new else ""
+    )
+    return StartingWeights(path, state)
