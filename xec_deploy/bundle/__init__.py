@@ -6,6 +6,7 @@ from xec_deploy.bundle.golden import (
     GoldenEvents,
     compare_with_golden,
     worst_difference,
+    yardstick,
 )
 from xec_deploy.bundle.manifest import (
     INPUTS,
@@ -33,4 +34,5 @@ __all__ = [
     "shipped_bundle",
     "worst_difference",
     "write_bundle",
+    "yardstick",
 ]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xec_deploy.bundle.manifest import Manifest
 from xec_deploy.errors import BundleError, CheckFailed
 
-__all__ = ["FP32_GATE", "GoldenEvents", "compare_with_golden", "worst_difference"]
+__all__ = ["FP32_GATE", "GoldenEvents", "compare_with_golden", "worst_difference", "yardstick"]
 
 FP32_GATE = 0.001
 """Largest allowed difference from float64, in detector resolutions."""
@@ -105,17 +105,46 @@ def worst_difference(
     for name in manifest.output_names:
         expected = reference[name]
         difference = np.abs(outputs[name].astype(np.float64) - expected)
-        task = manifest.tasks.get(name)
-        sigmas = [output.detector_sigma for output in task.outputs] if task else [None]
-        if None in sigmas:
-            scale = np.maximum((spread or reference)[name].std(axis=0), np.abs(expected).max())
-            unit = np.maximum(scale, 1e-30) * SIGMA_FLOOR / FP32_GATE
-        else:
-            unit = np.array(sigmas, dtype=np.float64)
-        relative = difference / unit
+        relative = difference / yardstick(manifest, name, expected, (spread or reference)[name])[0]
         # NaN must fail a gate, and NaN > gate is False.
         worst[name] = float(relative.max()) if np.isfinite(relative).all() else float("inf")
     return worst
+
+
+def yardstick(
+    manifest: Manifest,
+    name: str,
+    expected: NDArray[np.float64],
+    spread: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.float64], bool]:
+    """Return what differences of an output are measured in, and whether it stands for it.
+
+    Parameters
+    ----------
+    manifest
+        Has the resolutions.
+    name
+        The output.
+    expected
+        (n, components) reference values.
+    spread
+        Values whose spread counts, if not ``expected``.
+
+    Returns
+    -------
+    resolution
+        (components,) the detector's; for an output without one, a scale as
+        :func:`worst_difference` says.
+    assumed
+        Whether it is such a scale.
+    """
+    task = manifest.tasks.get(name)
+    sigmas = [output.detector_sigma for output in task.outputs] if task else [None]
+    if None not in sigmas:
+        return np.array(sigmas, dtype=np.float64), False
+    values = expected if spread is None else spread
+    scale = np.maximum(values.std(axis=0), np.abs(expected).max())
+    return np.maximum(scale, 1e-30) * SIGMA_FLOOR / FP32_GATE, True
 
 
 def compare_with_golden(

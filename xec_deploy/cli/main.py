@@ -17,6 +17,7 @@ COMMANDS = {
     "export": ("xec_deploy.cli.export:export", "Checkpoint to verified bundle."),
     "inspect": ("xec_deploy.cli.inspect:inspect", "Show a bundle, ONNX or ROOT file."),
     "infer": ("xec_deploy.cli.infer:infer", "Files of raw events to physics numbers."),
+    "parity": ("xec_deploy.cli.parity:parity", "How far every engine is from float64."),
     "report": ("xec_deploy.cli.report:report", "Plots and a page from results."),
 }
 

@@ -1,0 +1,94 @@
+"""What can be compared: every engine of the package, C++, and torch where a checkpoint is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from os import PathLike
+
+from xec_deploy.backends import BACKENDS, create_backend
+from xec_deploy.bundle import Bundle
+from xec_deploy.errors import MissingExtra, UsageError, nearest
+from xec_deploy.parity.reference import Run
+
+__all__ = ["ENGINES", "Subject", "default_engines", "open_subject"]
+
+CPP = "cpp"
+TORCH = "torch"
+ENGINES: tuple[str, ...] = (*BACKENDS, CPP, TORCH)
+"""Names of what can be compared."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An engine with one graph loaded."""
+
+    engine: str
+    version: str
+    device: str
+    precision: str
+    run: Run
+
+
+def default_engines(checkpoint: str | PathLike[str] | None) -> tuple[str, ...]:
+    """Return the engines compared where none are named."""
+    return tuple(name for name in ENGINES if name != TORCH or checkpoint is not None)
+
+
+def open_subject(
+    engine: str, bundle: Bundle, precision: str, checkpoint: str | PathLike[str] | None
+) -> Subject | None:
+    """Load a graph in an engine, without the golden events deciding: they are what is measured.
+
+    Returns
+    -------
+    subject
+        None where the engine has nothing to do with the precision: torch runs checkpoints.
+
+    Raises
+    ------
+    UsageError
+        If there is no such engine, or it needs a checkpoint.
+    MissingExtra
+        If it is not installed.
+    """
+    openers: dict[str, Callable[[], Subject | None]] = {
+        CPP: lambda: _cpp(bundle, precision),
+        TORCH: lambda: _torch(bundle, precision, checkpoint),
+    }
+    if engine in openers:
+        return openers[engine]()
+    if engine not in BACKENDS:
+        raise UsageError(f"no engine {engine!r} to compare", fix=nearest(engine, ENGINES))
+    backend = create_backend(engine, bundle.graph(precision))
+    version = str(backend.describe()["version"])
+    return Subject(engine, version, backend.device, precision, backend.run)
+
+
+def _cpp(bundle: Bundle, precision: str) -> Subject:
+    from xec_deploy.cpp import Model  # noqa: PLC0415 - other engines do without the module
+
+    # The graph alone: opening the folder would refuse a bundle that is to be measured.
+    model = Model(bundle.graph(precision))
+    version = model.runtime.partition(" (")[0]
+    return Subject(CPP, version, "cpu", precision, model.run)
+
+
+def _torch(
+    bundle: Bundle, precision: str, checkpoint: str | PathLike[str] | None
+) -> Subject | None:
+    if checkpoint is None:
+        raise UsageError(
+            "torch runs a checkpoint, not a bundle",
+            where=TORCH,
+            fix="Pass --checkpoint, or leave torch out of --against.",
+        )
+    try:
+        from xec_deploy.parity.checkpoint import checkpoint_run  # noqa: PLC0415 - torch is heavy
+    except ImportError as error:
+        raise MissingExtra("torch", "train", needed_for="torch") from error
+    if precision != "fp32":
+        return None
+    run = checkpoint_run(bundle, checkpoint)
+    return Subject(TORCH, metadata.version("torch"), "cpu", precision, run)

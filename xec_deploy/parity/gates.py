@@ -1,0 +1,47 @@
+"""The gates, as ``gates.yaml`` has them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+
+import yaml
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat
+
+from xec_deploy.errors import UsageError, nearest
+
+__all__ = ["Gates", "load_gates"]
+
+
+class Gates(BaseModel):
+    """Largest differences from float64 [detector resolutions], by precision."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    precision: dict[str, PositiveFloat]
+    preprocessing: NonNegativeInt
+    """Values of the C++ preprocessing that may differ from Python's."""
+
+    def of(self, precision: str) -> float:
+        """Return the gate of a precision.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        fitting = [name for name in self.precision if precision.startswith(name)]
+        if not fitting:
+            raise UsageError(
+                f"there is no gate for precision {precision!r}",
+                fix=nearest(precision, self.precision),
+            )
+        return self.precision[max(fitting, key=len)]
+
+
+@lru_cache(maxsize=1)
+def load_gates() -> Gates:
+    """Return the gates of this version of the package."""
+    text = (resources.files("xec_deploy.parity") / "gates.yaml").read_text(encoding="utf-8")
+    return Gates.model_validate(yaml.safe_load(text))

@@ -1,0 +1,202 @@
+"""What parity measures; verdicts are derived from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["BitComparison", "Comparison", "EventSet", "ParityReport", "WorstEvent"]
+
+
+@dataclass(frozen=True)
+class EventSet:
+    """Events that were compared.
+
+    Attributes
+    ----------
+    name
+        ``golden`` or ``data``.
+    sources
+        The files they come from.
+    events
+        How many.
+    reference
+        What the engines are compared with.
+    reference_error
+        Largest difference of that reference from the golden events [detector resolutions]; None
+        where the golden events are the reference.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    events: int
+    reference: str
+    reference_error: float | None = None
+
+
+@dataclass(frozen=True)
+class WorstEvent:
+    """One of the events that differ most.
+
+    Attributes
+    ----------
+    source, entry
+        File and number of the entry in it.
+    run, event
+        Their numbers; None for a golden event, which has none.
+    difference
+        Engine less reference, in the unit of the quantity.
+    """
+
+    source: str
+    entry: int
+    run: int | None
+    event: int | None
+    difference: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One quantity of one engine on one set of events.
+
+    Attributes
+    ----------
+    engine, version, device, precision
+        What ran.
+    event_set
+        Name of the :class:`EventSet`.
+    quantity, unit
+        The quantity; unit None for a pure number.
+    resolution
+        The detector's, in ``unit``: the yardstick.
+    assumed_resolution
+        Whether the quantity has none and a scale stands for it, such that the fp32 gate is a
+        relative difference of 1e-5.
+    events
+        Events compared: those finite in both.
+    one_sided
+        Events finite in only one of the two.
+    bias
+        Mean of engine less reference.
+    p50, p99, maximum
+        Quantiles of the absolute difference.
+    spread
+        Standard deviation of the difference.
+    gate
+        Largest spread and bias allowed [detector resolutions].
+    worst
+        The events that differ most, worst first.
+    """
+
+    engine: str
+    version: str
+    device: str
+    precision: str
+    event_set: str
+    quantity: str
+    unit: str | None
+    resolution: float
+    assumed_resolution: bool
+    events: int
+    one_sided: int
+    bias: float
+    p50: float
+    p99: float
+    maximum: float
+    spread: float
+    gate: float
+    worst: tuple[WorstEvent, ...]
+
+    @property
+    def relative_spread(self) -> float:
+        """sigma(difference) / sigma(detector)."""
+        return self.spread / self.resolution
+
+    @property
+    def relative_bias(self) -> float:
+        """Bias in resolutions of the detector."""
+        return self.bias / self.resolution
+
+    @property
+    def passed(self) -> bool:
+        """Whether spread and bias are within the gate and no event is finite in one only."""
+        return (
+            self.events > 0
+            and self.one_sided == 0
+            and self.relative_spread <= self.gate
+            and abs(self.relative_bias) <= self.gate
+        )
+
+
+@dataclass(frozen=True)
+class BitComparison:
+    """The C++ preprocessing against Python's, bit by bit.
+
+    Attributes
+    ----------
+    inputs
+        What went in.
+    values
+        Numbers compared.
+    different
+        Those with other bits.
+    allowed
+        How many may differ.
+    first
+        Event, channel and component (0 npho, 1 time) of the first that differs.
+    """
+
+    inputs: str
+    values: int
+    different: int
+    allowed: int
+    first: tuple[int, int, int] | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether no more values differ than may."""
+        return self.different <= self.allowed
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Everything that was compared.
+
+    Attributes
+    ----------
+    path
+        The bundle.
+    bundle
+        Its name and hashes.
+    gates_version
+        Version of ``gates.yaml``.
+    event_sets, comparisons, preprocessing
+        What was compared and what came out.
+    """
+
+    path: str
+    bundle: dict[str, str]
+    gates_version: int
+    event_sets: tuple[EventSet, ...]
+    comparisons: tuple[Comparison, ...]
+    preprocessing: tuple[BitComparison, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate is kept."""
+        return all(part.passed for part in self.comparisons) and all(
+            part.passed for part in self.preprocessing
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, with the verdicts and ratios derived from them."""
+        record = asdict(self) | {"passed": self.passed}
+        for entry, part in zip(record["comparisons"], self.comparisons, strict=True):
+            entry |= {
+                "relative_spread": part.relative_spread,
+                "relative_bias": part.relative_bias,
+                "passed": part.passed,
+            }
+        for entry, bits in zip(record["preprocessing"], self.preprocessing, strict=True):
+            entry |= {"passed": bits.passed}
+        return record
