@@ -17,7 +17,7 @@ from xec_train.config.sections import (
     TensorboardConfig,
     TrainingConfig,
 )
-from xec_train.config.types import Count, LayoutChoice, LossName, Positive, Rate, Section, Share
+from xec_train.config.types import Count, LayoutChoice, LossName, Positive, Rate, Section
 from xec_train.models import TASK_DIMENSIONS, ModelConfig, NetworkConfig, TaskName
 
 __all__ = [
@@ -69,18 +69,6 @@ class TaskConfig(Section):
 class RegressorTraining(TrainingConfig):
     """Optimisation."""
 
-    max_lr: Positive | None = None
-    """Peak of onecycle; null: lr."""
-    pct_start: Share = 0.3
-    """Share of onecycle in which the rate rises."""
-    lr_patience: Count = 5
-    """Validations without improvement before plateau lowers the rate."""
-    lr_factor: Share = 0.5
-    """By which plateau lowers it."""
-    lr_restart_period: Count = 10
-    """Epochs of the first period of cosine_restarts."""
-    lr_restart_mult: Count = 2
-    """By which each further period is longer."""
     channel_dropout_rate: Rate = 0.1
     """Channels an event loses at random to the dead encoding, as a share."""
     dead_fraction_max: Rate = 0.0

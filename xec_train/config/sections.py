@@ -16,6 +16,7 @@ from xec_train.config.types import (
     Rate,
     Schedule,
     Section,
+    Share,
 )
 from xec_train.models import TaskName
 
@@ -67,8 +68,8 @@ class DataConfig(Section):
     """Events a step and process."""
     chunksize: Count = 256_000
     """Events read and shuffled together, capped by memory_mb."""
-    memory_mb: Count = 512
-    """Bound of the buffers of one loader process, MB; an event is 43 kB."""
+    memory_mb: Count = 3072
+    """Bound of the buffers of one training process and its loaders, MB; an event is 43 kB."""
     num_workers: Annotated[int, Field(ge=0)] = 8
     """Loader processes, at most one a granted core; 0 reads in the training process."""
     prefetch_factor: Count = 2
@@ -94,6 +95,18 @@ class TrainingConfig(Section):
     """Course of the learning rate after the warm-up."""
     lr_min: NonNegative = 1e-7
     """Where cosine and plateau end."""
+    max_lr: Positive | None = None
+    """Peak of onecycle; null: lr."""
+    pct_start: Share = 0.3
+    """Share of onecycle in which the rate rises."""
+    lr_patience: Count = 5
+    """Validations without improvement before plateau lowers the rate."""
+    lr_factor: Share = 0.5
+    """By which plateau lowers it."""
+    lr_restart_period: Count = 10
+    """Epochs of the first period of cosine_restarts."""
+    lr_restart_mult: Count = 2
+    """By which each further period is longer."""
     ema_decay: Rate | None = 0.999
     """Decay of the averaged weights a step; null for none."""
     grad_clip: NonNegative = 1.0
