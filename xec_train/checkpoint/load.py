@@ -207,7 +207,10 @@ def load_strictly(
     where: str,
     *,
     into: str = "the model of the checkpoint's config",
-    fix: str = "The file and its config disagree; check encoder_dim, outer_mode and the layout.",
+    fix: str = (
+        "The file and its config disagree; check encoder_dim, outer_mode, outer_fine_pool and the "
+        "layout."
+    ),
 ) -> None:
     """Load weights, every tensor of the model and no other.
 
