@@ -19,6 +19,10 @@ UNITS = {
     "y": "cm",
     "z": "cm",
     "energy_sigma": "GeV",
+    "energy_conv": "GeV",
+    "u_conv": "cm",
+    "v_conv": "cm",
+    "w_conv": "cm",
 }
 TRUTH = ("energyTruth", "timeTruth", "uvwTruth", "emiAng")
 N_EVENTS = 260
@@ -55,6 +59,8 @@ def rows(events_file):
         "timing": truth["timeTruth"] + 0.06 * random.standard_normal(N_EVENTS),
         **dict(zip("uvw", uvw.T, strict=True)),
         **dict(zip("xyz", xyz.T, strict=True)),
+        "energy_conv": energy * (1 + 0.01 * random.standard_normal(N_EVENTS)),
+        **{f"{axis}_conv": column + 0.1 for axis, column in zip("uvw", uvw.T, strict=True)},
         "energy_sigma": 0.015 * truth["energyTruth"],
         **{name: truth[name] for name in TRUTH},
     }
@@ -76,7 +82,8 @@ def write_results(tmp_path, rows, provenance):
     """Write chosen result columns of the events; returns the path."""
 
     def write(names=None, *, origin=provenance, select=slice(None), name="out.root"):
-        chosen = [column for column in rows if column not in TRUTH] if names is None else names
+        usual = [column for column in rows if column not in TRUTH and "_conv" not in column]
+        chosen = usual if names is None else names
         columns = {
             column: Column("f4", UNITS.get(column), np.shape(rows[column])[1:])
             if column in UNITS or column in TRUTH

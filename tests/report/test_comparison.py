@@ -58,3 +58,17 @@ def test_several_inputs_of_one_file_follow_each_other(write_results, rows, prove
     first, second = take_snapshots(found, [4, 4 + len(rows["run"])])
     np.testing.assert_array_equal(first.npho, second.npho)
     assert second.entry == 4 + len(rows["run"])
+
+
+@pytest.mark.parametrize("with_input", [True, False])
+def test_a_conventional_reconstruction_in_the_results_is_used(
+    write_results, rows, provenance, with_input
+):
+    names = ["run", "event", "energy", "energy_conv", "u_conv", "v_conv", "w_conv"]
+    path = write_results(names, origin=provenance if with_input else {})
+    results = read_results(path)
+    found = compare(results, conventional_events=10)
+    assert set(found.conventional) == {"energy", "u", "v", "w"}
+    np.testing.assert_allclose(found.conventional["u"], rows["u_conv"], rtol=1e-6)
+    assert found.n_conventional == len(results)
+    assert bool(found.truth) == with_input

@@ -128,3 +128,16 @@ def test_a_missing_library_names_the_extra(tmp_path, write_results, library):
     )
     assert f"needs {library}" in done.stdout
     assert "xec-deploy[plot]" in done.stdout
+
+
+def test_the_conventional_reconstruction_is_compared_where_it_was_made(
+    tmp_path, write_results, rows
+):
+    names = ["run", "event", "status", *"uvw", "energy"] + [name for name in rows if "conv" in name]
+    report = make_report(write_results(names), tmp_path / "report")
+    assert report.summary["conventional"] == "reconstruction"
+    # As in the fixture: u_conv is a millimetre off, and a per cent broader in energy.
+    u, energy = (report.summary["resolution"][name] for name in ("u", "energy"))
+    assert u["conventional"]["bias"] - u["network"]["bias"] == pytest.approx(1, abs=1e-3)
+    assert energy["conventional"]["sigma68"] > energy["network"]["sigma68"]
+    assert "two-stage position fit" in report.page.read_text(encoding="utf-8")

@@ -40,6 +40,14 @@ __all__ = ["infer", "print_summary"]
 @click.option(
     "--keep", multiple=True, metavar="BRANCH", help="Branch to pass through (repeatable)."
 )
+@click.option(
+    "--reco",
+    default="none",
+    show_default=True,
+    help="'conventional' writes the conventional reconstruction beside the network's results.",
+)
+@click.option("--geometry", help="Sensor table (CSV) for --reco; the design if absent.")
+@click.option("--reco-constants", help="Constants (JSON) for --reco; of the simulation if absent.")
 @click.option("--single", is_flag=True, help="Join the results of all inputs in one file.")
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -57,6 +65,9 @@ def infer(
     time_branch: str | None,
     tree: str | None,
     keep: tuple[str, ...],
+    reco: str,
+    geometry: str | None,
+    reco_constants: str | None,
     single: bool,
     force: bool,
     as_json: bool,
@@ -82,6 +93,9 @@ def infer(
             time_branch=time_branch,
             dead=dead,
             keep=keep,
+            reco=reco,
+            geometry=geometry,
+            reco_constants=reco_constants,
             single=single,
             force=force,
             progress=progress,

@@ -29,6 +29,7 @@ from xec_deploy.events import (
     open_events,
 )
 from xec_deploy.inference.columns import evaluate, result_columns
+from xec_deploy.inference.conventional import CONVENTIONAL_COLUMNS, Conventional, conventional
 from xec_deploy.inference.outputs import make_folder, plan_outputs
 from xec_deploy.inference.provenance import (
     input_record,
@@ -87,6 +88,7 @@ class _Job:
     recipe: dict[str, Any]
     dead: DeadChannels
     keep: tuple[str, ...]
+    conventional: Conventional | None
     batch: int
     branches: dict[str, str | None]
     force: bool
@@ -108,6 +110,9 @@ def infer(
     time_branch: str | None = None,
     dead: str | None = None,
     keep: Sequence[str] = (),
+    reco: str = "none",
+    geometry: str | PathLike[str] | None = None,
+    reco_constants: str | PathLike[str] | None = None,
     single: bool = False,
     force: bool = False,
     progress: Callable[[int], Any] | None = None,
@@ -136,6 +141,12 @@ def infer(
         Source of dead channels, see :func:`xec_deploy.events.dead_channels`.
     keep
         Branches passed through.
+    reco
+        ``conventional`` for the conventional reconstruction beside the network's results, see
+        :func:`xec_deploy.cpp.reconstruct`; ``none`` for the network alone.
+    geometry, reco_constants
+        Sensor table and file of constants for it, the design and the project's simulation by
+        default.
     single
         Join the results of all inputs in one file.
     force
@@ -154,7 +165,9 @@ def infer(
     if batch < 1:
         raise UsageError(f"a batch of {batch} events", fix="Pass --batch 1 or more.")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    clash = [name for name in keep if name in result_columns(opened.manifest)]
+    beside = conventional(reco, geometry=geometry, constants=reco_constants, threads=threads)
+    columns = {**result_columns(opened.manifest), **(CONVENTIONAL_COLUMNS if beside else {})}
+    clash = [name for name in keep if name in columns]
     if clash:
         raise UsageError(
             f"--keep {clash[0]!r}: the results have a branch of that name already",
@@ -167,9 +180,18 @@ def infer(
     job = _Job(
         bundle=opened,
         backend=engine,
-        recipe=recipe_record(opened, engine, precision, dead_source, tuple(keep), batch),
+        recipe=recipe_record(
+            opened,
+            engine,
+            precision,
+            dead_source,
+            tuple(keep),
+            batch,
+            reco=beside.describe() if beside else None,
+        ),
         dead=dead_source,
         keep=tuple(keep),
+        conventional=beside,
         batch=batch,
         branches={"npho_branch": npho_branch, "time_branch": time_branch},
         force=force,
@@ -269,7 +291,8 @@ def _open(job: _Job, item: InputFile) -> EventFile:
 
 def _columns(job: _Job, events: EventFile) -> dict[str, Column]:
     kept = {name: Column(dtype, None, shape) for name, (dtype, shape) in events.kept.items()}
-    return {**result_columns(job.bundle.manifest), **kept}
+    beside = CONVENTIONAL_COLUMNS if job.conventional else {}
+    return {**result_columns(job.bundle.manifest), **beside, **kept}
 
 
 def _check_kept(columns: Mapping[str, Column], first: Mapping[str, Column], where: str) -> None:
@@ -315,7 +338,8 @@ def _rows(job: _Job, events: EventFile, counts: dict[str, int]) -> Iterator[Rows
             if found:
                 name = flag.name or str(int(flag))
                 counts[name] = counts.get(name, 0) + found
-        yield {**rows, **batch.extra}
+        beside = job.conventional.rows(batch) if job.conventional else {}
+        yield {**rows, **beside, **batch.extra}
         job.progress(len(batch))
 
 

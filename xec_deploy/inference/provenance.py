@@ -19,7 +19,15 @@ from xec_deploy.events import DeadChannels, EventFile, file_checksum
 
 __all__ = ["input_record", "matches", "now", "read_provenance", "recipe_record"]
 
-RECIPE_KEYS: Final = ("bundle", "precision", "backend", "dead_channels", "keep", "batch")
+RECIPE_KEYS: Final = (
+    "bundle",
+    "precision",
+    "backend",
+    "dead_channels",
+    "keep",
+    "batch",
+    "conventional",
+)
 """What, beside the input, determines the values."""
 INPUT_KEYS: Final = ("checksum", "tree", "branches", "run")
 """What of an input determines the values."""
@@ -37,6 +45,8 @@ def recipe_record(
     dead: DeadChannels,
     keep: tuple[str, ...],
     batch: int,
+    *,
+    reco: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Describe how values are made, the same for all files of a run."""
     return {
@@ -46,6 +56,7 @@ def recipe_record(
         "dead_channels": {"source": dead.description, "sha256": dead.sha256},
         "keep": list(keep),
         "batch": batch,
+        "conventional": reco,
         "versions": {
             "xec-deploy": __version__,
             "python": platform.python_version(),

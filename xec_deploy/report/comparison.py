@@ -50,9 +50,10 @@ class Comparison:
     truth
         NaN where unknown; empty without any truth.
     conventional
-        Simple estimates; NaN beyond the events they were made for; empty without the input.
+        The conventional reconstruction where ``infer`` has made it; else simple estimates, NaN
+        beyond the events they were made for, empty without the input.
     n_conventional
-        Events with conventional estimates.
+        Events with conventional values.
     sources
         The input files in the order of the results; none if they are not there.
     note
@@ -89,7 +90,7 @@ class Snapshot:
 def compare(
     results: Results, *, events: Path | None = None, conventional_events: int = 20_000
 ) -> Comparison:
-    """Find truth and make conventional estimates.
+    """Find truth and, unless the results have conventional values, make simple estimates.
 
     Truth comes from kept branches of the results, else from the input: ``events``, or the file
     the provenance names if it is still there and has the same events.
@@ -112,7 +113,10 @@ def compare(
                 raise
             logger.warning("%s", error)
             reason = str(error)
-    return Comparison(kept, {}, 0, (), _note(kept, "kept branches", reason))
+    made = results.conventional
+    return Comparison(
+        kept, made, len(results) if made else 0, (), _note(kept, "kept branches", reason)
+    )
 
 
 def take_snapshots(comparison: Comparison, entries: Iterable[int]) -> list[Snapshot]:
@@ -138,7 +142,9 @@ def _from_inputs(
     conventional_events: int,
 ) -> Comparison:
     truth: dict[str, FloatArray] = {}
-    conventional: dict[str, FloatArray] = {}
+    conventional: dict[str, FloatArray] = dict(results.conventional)
+    if conventional:
+        conventional_events = 0
     placed: list[Source] = []
     start = 0
     for source in sources:
@@ -162,13 +168,16 @@ def _from_inputs(
         start += entries
     if start != len(results):
         raise _wrong_length(sources[-1].path, start, len(results))
-    known = np.isfinite(conventional["energy"]) if conventional else np.zeros(0, np.bool_)
+    last = len(results)
+    if not results.conventional:
+        known = np.isfinite(conventional["energy"]) if conventional else np.zeros(0, np.bool_)
+        last = int(np.flatnonzero(known)[-1]) + 1 if known.any() else 0
     names = ", ".join(source.path for source in sources)
     found = dict(kept) or truth
     return Comparison(
         truth=found,
         conventional=conventional,
-        n_conventional=int(np.flatnonzero(known)[-1]) + 1 if known.any() else 0,
+        n_conventional=last,
         sources=tuple(placed),
         note=_note(
             found, "kept branches" if kept else f"the input {names}", "The input has no truth."

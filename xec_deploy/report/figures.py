@@ -32,7 +32,7 @@ Estimates = Mapping[str, Mapping[str, FloatArray]]
 
 COLOURS: Final = {"network": NETWORK, "conventional": CONVENTIONAL}
 MARKERS: Final = {"network": "o", "conventional": "s"}
-NAMES: Final = {"network": "network", "conventional": "simple conventional"}
+NAMES: Final = {"network": "network", "conventional": "conventional"}
 
 
 def draw_residuals(residuals: Estimates, figures: Mapping[str, Mapping[str, Resolution]]) -> Figure:

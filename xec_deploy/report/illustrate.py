@@ -194,10 +194,12 @@ def _how_chosen(label: str, *, has_truth: bool) -> str:
 
 def _display(results: Results, comparison: Comparison, snapshot: Snapshot, label: str) -> Figure:
     entry = snapshot.entry
-    simple = estimate(snapshot.npho[None], snapshot.time[None], snapshot.dead[None])
-    conventional = {
-        name: np.broadcast_to(one, len(results)) for name, one in simple.to_dict().items()
-    }
+    conventional = results.conventional
+    if not conventional:
+        simple = estimate(snapshot.npho[None], snapshot.time[None], snapshot.dead[None])
+        conventional = {
+            name: np.broadcast_to(one, len(results)) for name, one in simple.to_dict().items()
+        }
     methods = {
         "truth": (comparison.truth, "o", INK),
         "network": (results.values, "+", NETWORK),

@@ -73,7 +73,7 @@ def make_report(
         The input the results were made of; None for the one the provenance names.
     conventional_events
         At most this many events, from the start, also get the simple conventional estimates
-        (some 500 a second).
+        (some 500 a second); none if the results have a conventional reconstruction.
 
     Raises
     ------
@@ -119,6 +119,7 @@ def _summary(results: Results, comparison: Comparison, analysis: Analysis) -> di
         "events": len(results),
         "runs": len(np.unique(results.run)),
         "fiducial_events": int(analysis.inside.sum()),
+        "conventional": "reconstruction" if results.conventional else "simple estimates",
         "conventional_events": comparison.n_conventional,
         "truth": comparison.note,
         "status": results.status_counts(),

@@ -37,6 +37,9 @@ class Results:
         Reconstructed values by name, those of `RESULT_NAMES` that are there, (n,) float64.
     sigmas
         Predicted standard deviations, by the name of the value they belong to.
+    conventional
+        The conventional reconstruction's values, from the branches ``<name>_conv``; empty if
+        ``infer`` made none.
     kept
         Other numeric branches, handed through from the input, (n, ...).
     run, event
@@ -52,6 +55,7 @@ class Results:
     path: str
     values: Mapping[str, NDArray[np.float64]]
     sigmas: Mapping[str, NDArray[np.float64]]
+    conventional: Mapping[str, NDArray[np.float64]]
     kept: Mapping[str, NDArray[Any]]
     run: NDArray[np.int64]
     event: NDArray[np.int64]
@@ -116,6 +120,11 @@ def _results(
     sigmas = {
         name: columns.pop(f"{name}_sigma") for name in values if _scalar(columns, f"{name}_sigma")
     }
+    conventional = {
+        name: columns.pop(f"{name}_conv")
+        for name in RESULT_NAMES
+        if _scalar(columns, f"{name}_conv")
+    }
     if not values:
         raise InputError(
             "no branch of reconstructed values",
@@ -128,6 +137,7 @@ def _results(
         path=where,
         values={name: array.astype(np.float64) for name, array in values.items()},
         sigmas={name: array.astype(np.float64) for name, array in sigmas.items()},
+        conventional={name: array.astype(np.float64) for name, array in conventional.items()},
         kept=columns,
         run=book.get("run", default["run"]).astype(np.int64),
         event=book.get("event", default["event"]).astype(np.int64),
