@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from pydantic_core import ErrorDetails
 from xec_deploy.errors import UsageError, nearest
 from xec_train.config.describe import describe_value
 from xec_train.config.places import Place, key_paths, locate
+from xec_train.config.yaml_text import FLOAT
 
 __all__ = ["explain"]
 
@@ -55,10 +57,15 @@ def _sentence(
     given = f"key {place.key!r} is {describe_value(value)}"
     if details["type"] == "value_error":
         return f"{given}: {reason}", None
-    quotes = ""
-    if "a text" in place.valid and isinstance(value, bool | int | float):
-        quotes = ", in quotes if it looks like a number"
-    return given, f"Valid: {place.valid}{quotes}."
+    return given, f"Valid: {place.valid}{_hint(value, place.valid)}."
+
+
+def _hint(value: Any, valid: str) -> str:
+    if "a text" in valid and isinstance(value, bool | int | float):
+        return ", in quotes if it looks like a number"
+    if isinstance(value, str) and "number" in valid and FLOAT.match(value):
+        return ", without quotes"
+    return ", finite" if isinstance(value, float) and not math.isfinite(value) else ""
 
 
 def _right_key(kind: type[BaseModel], place: Place) -> str:

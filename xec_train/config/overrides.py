@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from xec_deploy.errors import UsageError
+from xec_train.config.describe import describe_value
 from xec_train.config.yaml_text import parse_value
 
 __all__ = ["Override", "apply_overrides", "parse_override"]
@@ -45,8 +46,14 @@ def parse_override(text: str) -> Override:
         ) from error
 
 
-def apply_overrides(content: dict[str, Any], overrides: Iterable[Override]) -> None:
-    """Put values into a mapping of sections; a later one replaces an earlier one."""
+def apply_overrides(content: dict[str, Any], overrides: Iterable[Override], where: str) -> None:
+    """Put values into a mapping of sections; a later one replaces an earlier one.
+
+    Raises
+    ------
+    UsageError
+        If what should be a section is a value; ``where`` names the mapping.
+    """
     for override in overrides:
         *parents, last = override.key.split(".")
         section = content
@@ -55,5 +62,9 @@ def apply_overrides(content: dict[str, Any], overrides: Iterable[Override]) -> N
                 section[parent] = {}
             section = section[parent]
             if not isinstance(section, dict):
-                raise UsageError(f"{parent!r} is a value, not a section", where=override.source)
+                raise UsageError(
+                    f"key {parent!r} is {describe_value(section)}, not a section in which "
+                    f"{override.source} can set {last!r}",
+                    where=where,
+                )
         section[last] = override.value

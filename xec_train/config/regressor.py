@@ -127,13 +127,11 @@ class RegressorConfig(Section):
             raise ValueError("no task is enabled: tasks needs at least one, such as energy")
         for task in self.active_tasks:
             options = self.tasks[task]
-            if isinstance(options.loss_scale, tuple) and len(options.loss_scale) not in (
-                1,
-                TASK_DIMENSIONS[task],
-            ):
+            valid = {1, TASK_DIMENSIONS[task]}
+            if isinstance(options.loss_scale, tuple) and len(options.loss_scale) not in valid:
                 raise ValueError(
                     f"tasks.{task}.loss_scale has {len(options.loss_scale)} values, "
-                    f"expected 1 or {TASK_DIMENSIONS[task]}"
+                    f"expected {' or '.join(map(str, sorted(valid)))}"
                 )
             if options.log_transform and task not in ("energy", "timing"):
                 raise ValueError(f"tasks.{task}.log_transform is for energy and timing only")

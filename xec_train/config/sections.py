@@ -121,7 +121,7 @@ class TrainingConfig(Section):
     """Mode of torch.compile; not used on a CPU."""
     compile_fullgraph: bool = False
     """Refuse breaks of the compiled graph."""
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
     """Seed of weights, dropout and the order of events."""
     accelerator: Literal["auto", "cpu", "gpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""

@@ -69,7 +69,7 @@ def build_config(
     # The file first: an override in one spelling of a key replaces a value in the other.
     unused = translate(content, predicts_sensors=sensors)
     given = [replace(item, key=present_key(item.key, predicts_sensors=sensors)) for item in given]
-    apply_overrides(content, given)
+    apply_overrides(content, given, where)
     unused += translate(content, predicts_sensors=sensors)
     if unused:
         _log.warning("%s: without effect here: %s", where, ", ".join(dict.fromkeys(unused)))

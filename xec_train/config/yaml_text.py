@@ -16,12 +16,13 @@ from pydantic import BaseModel
 
 from xec_deploy.errors import UsageError
 
-__all__ = ["dump_config", "parse_value", "read_mapping"]
+__all__ = ["FLOAT", "dump_config", "parse_value", "read_mapping"]
 
 FLOAT: Final = re.compile(
     r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?$"
     r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
 )
+"""Plain text that is a number."""
 FLOAT_TAG: Final = "tag:yaml.org,2002:float"
 CHANGED: Final = frozenset({FLOAT_TAG, "tag:yaml.org,2002:timestamp"})
 
@@ -86,12 +87,16 @@ def read_mapping(path: str | PathLike[str]) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UsageError("the configuration is not a text file", where=where) from error
     except yaml.YAMLError as error:
-        raise UsageError(f"not valid YAML ({' '.join(str(error).split())})", where=where) from error
+        raise UsageError(f"not valid YAML ({_one_line(error)})", where=where) from error
     except RecursionError as error:
         raise UsageError("not valid YAML (nested too deeply)", where=where) from error
     if not isinstance(content, dict):
         raise UsageError("the configuration is not a mapping of sections", where=where)
     return content
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).replace(' in "<unicode string>",', " at").split())
 
 
 def parse_value(text: str) -> Any:

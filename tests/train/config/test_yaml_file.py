@@ -134,13 +134,28 @@ def test_overrides_of_every_kind(write):
         ("training.lr", ("has no '='",)),
         ("training.lrr=1", ("unknown key 'training.lrr'", "Did you mean 'lr'")),
         ("trainig.lr=1", ("unknown key 'trainig'", "Did you mean 'training'")),
-        ("training.lr.x=1", ("'lr' is a value, not a section",)),
+        ("training.lr.x=1", ("key 'lr' is 0.001 (number), not a section",)),
         ("training.lr=[1", ("not valid YAML",)),
         ("training.lr=fast", ("'training.lr'", "'fast'")),
         ("model.encoder_dim=100", ("'model.encoder_dim'", "multiple of 32")),
         ("tasks.energy.wieght=1", ("'tasks.energy.wieght'", "Did you mean 'weight'")),
         ("data.chunk_size=1", ("'data.chunk_size'", "Did you mean 'chunksize'")),
-        ("tasks.energi.weight=1", ("energi",)),
+        ("tasks.energi.weight=1", ("unknown key 'tasks.energi'", "Did you mean 'energy'")),
+        ("epochs=1", ("unknown key 'epochs'", "Did you mean 'training.epochs'")),
+        ("training.loss_fn=l1", ("Did you mean 'tasks.angle.loss_fn'",)),
+        ("model.active_tasks=[energy]", ("It follows from the section tasks",)),
+        ("data.truth={energi: e}", ("unknown key 'data.truth.energi'", "Did you mean 'energy'")),
+        ("..=1", ("names no key",)),
+        ("training.lr=true", ("'training.lr' is True (true or false). Valid: a number above 0",)),
+        ("training.lr=.nan", ("is nan (number). Valid: a number above 0, finite",)),
+        ("training.lr='1e-4'", ("is '1e-4' (text). Valid: a number above 0, without quotes",)),
+        ("training.epochs=2.5", ("is 2.5 (number). Valid: a whole number of at least 1",)),
+        ("training.amp=1", ("is 1 (number). Valid: true or false",)),
+        ("training.lr_scheduler=cosin", ("Valid: one of none, cosine, onecycle",)),
+        ("mlflow.run_name=12", ("Valid: a text, or null, in quotes if it looks like a number",)),
+        ("model.outer_fine_pool=[3]", ("two values, each a whole number of at least 1, or null",)),
+        ("tasks.energy.loss_scale=wide", ("a list, each entry a number above 0 or spread",)),
+        ("export=[1]", ("'export' is [1] (list). Valid: a section",)),
         ("normalization.npho_scale=-1", ("'normalization.npho_scale'", "Valid: a number above 0")),
         ("tasks.energy.loss_scale=[1, 2]", ("tasks.energy.loss_scale", "2 values, expected 1")),
     ],
@@ -172,10 +187,32 @@ def test_no_task(refused):
         ("", "not a mapping"),
         ("- 1\n- 2\n", "not a mapping"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("training: {lr: 1, epochs: 2, lr: 3}", "key 'lr' is given twice at line 1"),
+        ("data: !!set {a, b}", "data"),
+        ("data: {dead: !!binary aGVsbG8=}", "a value that no key takes"),
+        ("data: &x {dead: *x}", "a reference to itself"),
+        ("[" * 3000, "nested too deeply"),
     ],
 )
 def test_bad_yaml(refused, text, part):
     refused(text, "train.yaml", part)
+
+
+def test_several_mistakes_are_named_together(refused):
+    text = GOOD.replace("lr: 1e-3", "lr: fast, epochs: 0, sead: 3")
+    refused(text, "unknown key 'training.sead'", "'seed'", "training.epochs, training.lr")
+
+
+def test_numbers_dates_and_null_sections(write):
+    config = load_config(
+        RegressorConfig,
+        write(GOOD + "mlflow: {run_name: 2026-11-24}\nexport:\ncheckpoint: {save_dir: '1e5'}\n"),
+        ["training.weight_decay=1e-05"],
+    )
+    assert config.mlflow.run_name == "2026-11-24"
+    assert config.checkpoint.save_dir == "1e5"
+    assert config.training.weight_decay == 1e-5
+    assert config.export.bundle is None
 
 
 def test_no_file(tmp_path):
