@@ -6,6 +6,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from xec_train.models.tasks import TASK_DIMENSIONS, TaskName
+
 __all__ = [
     "TASK_DIMENSIONS",
     "Channel",
@@ -17,18 +19,7 @@ __all__ = [
     "TaskName",
 ]
 
-TaskName = Literal["angle", "energy", "timing", "uvwFI", "angleVec", "n_gamma"]
 Channel = Literal["npho", "time"]
-
-TASK_DIMENSIONS: Final[dict[TaskName, int]] = {
-    "angle": 2,
-    "energy": 1,
-    "timing": 1,
-    "uvwFI": 3,
-    "angleVec": 3,
-    "n_gamma": 5,
-}
-"""Outputs of each head: degrees, GeV, ns, cm, unit vector, class logits."""
 
 GLOBAL_HEADS: Final = 4
 """Heads of the cross-attention over the tokens."""

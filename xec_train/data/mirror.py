@@ -1,0 +1,84 @@
+"""Mirrored events: the design of the detector is the same left and right, up and down.
+
+Exchanging the sensors of an event with their mirror images, and the truth with them, gives an
+event that could as well have happened: four events from one.  Sensors stand where the design has
+them; surveyed ones differ by less than a pitch, so the mirror image of a sensor stays the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Generator, Tensor
+
+from xec_deploy.detector.geometry import design_geometry
+from xec_train.data.batch import RawBatch
+from xec_train.models import TaskName
+
+__all__ = ["mirror", "mirror_images", "random_mirror"]
+
+TOLERANCE = 0.01
+"""Largest distance [cm] of a sensor from the mirror image of another."""
+
+
+@lru_cache(maxsize=1)
+def mirror_images() -> Tensor:
+    """Return the sensor at the place of each one's mirror image, (4, 4760) int64.
+
+    Rows: none, in u (z to -z), in v (y to -y), in both.
+    """
+    position = design_geometry().position
+    tree = cKDTree(position)
+    rows = []
+    for along_v in (1.0, -1.0):
+        for along_u in (1.0, -1.0):
+            distance, sensor = tree.query(position * np.array([1.0, along_v, along_u]))
+            if distance.max() > TOLERANCE:
+                raise AssertionError("the design is not symmetric")
+            rows.append(sensor)
+    return torch.from_numpy(np.stack(rows).astype(np.int64))
+
+
+def random_mirror(batch: RawBatch, generator: Generator | None = None) -> RawBatch:
+    """Mirror each event in u, v, both or not at all, with equal probability."""
+    device = batch.npho.device
+    way = torch.randint(4, (len(batch),), generator=generator, device=device)
+    return mirror(batch, way)
+
+
+def mirror(batch: RawBatch, way: Tensor) -> RawBatch:
+    """Mirror events; ``way`` (batch,) int64 is 0 for as they are, 1 in u, 2 in v, 3 in both."""
+    sensors = mirror_images().to(way.device)[way]
+    in_u, in_v = (way % 2 == 1)[:, None], (way // 2 == 1)[:, None]
+    return replace(
+        batch,
+        npho=batch.npho.gather(1, sensors),
+        time=batch.time.gather(1, sensors),
+        dead=batch.dead.gather(1, sensors),
+        targets={task: _mirrored(task, t, in_u, in_v) for task, t in batch.targets.items()},
+    )
+
+
+def _mirrored(task: TaskName, target: Tensor, in_u: Tensor, in_v: Tensor) -> Tensor:
+    """Mirror a truth (batch, components): theta is from +z, phi changes sign with y."""
+    first, second, *others = target.split(1, dim=1) if target.shape[1] > 1 else (target, target)
+    match task:
+        case "angle":
+            return torch.cat(
+                [torch.where(in_u, 180.0 - first, first), torch.where(in_v, -second, second)], 1
+            )
+        case "uvwFI":
+            return torch.cat(
+                [torch.where(in_u, -first, first), torch.where(in_v, -second, second), *others], 1
+            )
+        case "angleVec":
+            (z,) = others
+            return torch.cat(
+                [first, torch.where(in_v, -second, second), torch.where(in_u, -z, z)], 1
+            )
+        case _:
+            return target

@@ -1,0 +1,12 @@
+"""The project's own architecture: what it sees is computed, what it makes of it is learned.
+
+Light is filled, looked at from its centre, and summed up in moments before the first weight: that
+takes a hundredth of the arithmetic of convolutions over all faces and leaves to the training what
+it is needed for.  Beside ``arch: research``, which reproduces existing checkpoints.
+"""
+
+from xec_train.models.xec.config import XecModelConfig, XecNetworkConfig
+from xec_train.models.xec.moments import N_MOMENTS
+from xec_train.models.xec.regressor import XecRegressor
+
+__all__ = ["N_MOMENTS", "XecModelConfig", "XecNetworkConfig", "XecRegressor"]
