@@ -65,6 +65,8 @@ def predict_dead(
     threads: int,
 ) -> NDArray[np.float64]: ...
 
+def parity_gate(precision: str) -> float: ...
+
 class Model:
     def __init__(
         self,

@@ -126,9 +126,9 @@ void translate(std::exception_ptr pointer) {
 
 } // namespace
 
-// NOLINTNEXTLINE(misc-const-correctness): as the functions beside it
 void bind_model(py::module_& module) {
     py::register_local_exception_translator(&translate);
+    module.def("parity_gate", &parity_gate, py::arg("precision"));
     py::class_<Model>(module, "Model")
         .def(py::init(&open_model), py::arg("path"), py::kw_only(), py::arg("precision"),
              py::arg("threads"), py::arg("batch"), py::arg("runtime"))

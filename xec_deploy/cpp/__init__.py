@@ -1,5 +1,4 @@
-"""The C++ library on NumPy arrays: normalisation, solid angles, the conventional reconstruction, the
-network.
+"""The C++ library on NumPy arrays: normalisation, solid angles, reconstruction, the network.
 
 Arrays that are contiguous and of the stated type are used where they lie, others are copied
 first.  The loops run without the interpreter lock, over ``threads`` threads; the number of
