@@ -3,7 +3,7 @@
 from xec_train.config.inpainter import InpainterConfig
 from xec_train.config.mae import MaeConfig
 from xec_train.config.overrides import Override
-from xec_train.config.regressor import RegressorConfig, TaskConfig
+from xec_train.config.regressor import RegressorConfig, TaskConfig, ViewFit
 from xec_train.config.sections import (
     CheckpointConfig,
     DataConfig,
@@ -29,6 +29,7 @@ __all__ = [
     "TaskConfig",
     "TensorboardConfig",
     "TrainingConfig",
+    "ViewFit",
     "build_config",
     "dump_config",
     "load_config",

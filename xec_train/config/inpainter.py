@@ -37,7 +37,7 @@ class InpainterTraining(SensorTraining):
     mae_checkpoint: str | None = None
     """Checkpoint of an MAE whose encoder to start from."""
     dead_board_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Probability that an event has a whole board of 16 masked too."""
+    """Probability that an event has boards of 16 sensors masked too, one to four of them."""
 
 
 class InpainterMlflow(MlflowConfig):

@@ -17,8 +17,23 @@ from xec_train.config.sections import (
     TensorboardConfig,
     TrainingConfig,
 )
-from xec_train.config.types import Count, LayoutChoice, LossName, Positive, Rate, Section
-from xec_train.models import TASK_DIMENSIONS, ModelConfig, NetworkConfig, TaskName
+from xec_train.config.types import (
+    Count,
+    LayoutChoice,
+    LossName,
+    NonNegative,
+    Positive,
+    Rate,
+    Section,
+)
+from xec_train.models import (
+    TASK_DIMENSIONS,
+    ModelConfig,
+    NetworkConfig,
+    TaskName,
+    XecModelConfig,
+    XecNetworkConfig,
+)
 
 __all__ = [
     "ExportConfig",
@@ -29,6 +44,7 @@ __all__ = [
     "RegressorTraining",
     "Reweighting",
     "TaskConfig",
+    "ViewFit",
 ]
 
 
@@ -41,8 +57,13 @@ class RegressorData(DataConfig):
 class RegressorModel(NetworkConfig):
     """The network."""
 
+    # A choice where a research network's own configuration has a fact.
+    arch: Literal["research", "xec"] = "research"  # type: ignore[assignment]
+    """Architecture: that of existing checkpoints, or the project's own, described by model.xec."""
+    xec: XecNetworkConfig = XecNetworkConfig()
     layout: LayoutChoice | None = None
-    """Reading of the outer face and the hexagonal neighbours; null: research."""
+    """Reading of the outer face and the hexagonal neighbours; null: research, or physical where
+    arch is xec."""
 
 
 class TaskConfig(Section):
@@ -66,17 +87,39 @@ class TaskConfig(Section):
     """Learn the logarithm (energy and timing only)."""
 
 
+class ViewFit(Section):
+    """Fit of the network on views computed once, before the training (arch xec)."""
+
+    events: Count = 100_000
+    """Events that are looked at; the anchors are fitted on them."""
+    copies: Count = 1
+    """Times each is looked at, mirrored and with channels lost anew."""
+    epochs: Annotated[int, Field(ge=0)] = 0
+    """Times the network is trained through the views; 0: anchors only."""
+    batch_size: Count = 512
+    """Views a step."""
+    lr: Positive = 1e-3
+    """Learning rate, falling to zero as a cosine."""
+    weight_decay: NonNegative = 0.05
+    """Weight decay."""
+    ema_decay: Rate = 0.999
+    """Decay of the averaged weights the training starts from."""
+    memory_mb: Count = 4096
+    """Most memory of the views [MB]."""
+
+
 class RegressorTraining(TrainingConfig):
     """Optimisation."""
 
     channel_dropout_rate: Rate = 0.1
-    """Channels an event loses at random to the dead encoding, as a share."""
+    """Each event loses a random share of its channels, from 0 to this, as if they were dead."""
     dead_fraction_max: Rate = 0.0
-    """Largest share of channels of a random dead pattern, drawn for each event."""
+    """A second such share, for dead patterns, which may hold whole boards too."""
     dead_board_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Probability that a random dead pattern holds a whole board of 16."""
-    anchor_events: Count = 100_000
-    """Events on which estimates from moments are fitted before the training (model.moments)."""
+    """Probability that a dead pattern holds boards of 16 channels, one to four of them."""
+    mirror: bool = False
+    """Mirror events in u and v at random: the design of the detector is symmetric."""
+    view_fit: ViewFit = ViewFit()
 
 
 class Reweighting(Section):
@@ -154,18 +197,17 @@ class RegressorConfig(Section):
     @property
     def layout(self) -> LayoutChoice:
         """Layout in effect."""
-        return self.model.layout or "research"
+        return self.model.layout or ("physical" if self.model.arch == "xec" else "research")
 
     @property
     def directory(self) -> Path:
         """Folder of the results."""
         return Path(self.checkpoint.save_dir, self.mlflow.run_name or "")
 
-    def network(self) -> ModelConfig:
+    def network(self) -> ModelConfig | XecModelConfig:
         """Return the configuration of the model, with only the heads in use."""
-        return ModelConfig(
-            **self.model.model_dump(exclude={"layout"}),
-            active_tasks=self.active_tasks,
-            nll_tasks=self.nll_tasks,
-            heads=self.active_tasks,
-        )
+        tasks = {"active_tasks": self.active_tasks, "nll_tasks": self.nll_tasks}
+        if self.model.arch == "xec":
+            return XecModelConfig(**self.model.xec.model_dump(), **tasks)
+        research = self.model.model_dump(exclude={"layout", "xec"})
+        return ModelConfig(**research, **tasks, heads=self.active_tasks)
