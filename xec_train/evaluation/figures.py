@@ -202,7 +202,7 @@ def draw_energy_curve(
 def draw_ratios(
     ratios: Mapping[str, Mapping[str, Mapping[str, Ratio]]], against: str, looks: Looks
 ) -> Figure:
-    """Draw each network's ratio of widths to a conventional method, by quantity."""
+    """Draw each network's ratio of widths to another method, by quantity."""
     networks = [name for name in ratios if against in ratios[name]]
     quantities = [q for q in EVALUATED if any(q.name in ratios[n][against] for n in networks)]
     figure = new_figure(8.2, 1.1 + 0.42 * len(quantities) + 0.1 * len(networks))
@@ -222,7 +222,7 @@ def draw_ratios(
     axes.set_yticks(rows, [quantity.words for quantity in quantities])
     axes.set_ylim(-0.6, len(quantities) - 0.4)
     axes.margins(x=0.1)
-    axes.set_xlabel(f"$\\sigma_{{68}}$ over that of the {looks[against].words}, same events")
+    axes.set_xlabel(f"$\\sigma_{{68}}$ / $\\sigma_{{68}}$ of {looks[against].words}, same events")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 

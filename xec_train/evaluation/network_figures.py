@@ -134,6 +134,12 @@ def draw_speed(
     looks: Looks,
 ) -> Figure:
     """Draw the resolution of each quantity against events per second, a point a network."""
+    from matplotlib.ticker import (  # noqa: PLC0415 - optional
+        FuncFormatter,
+        LogLocator,
+        NullFormatter,
+    )
+
     quantities = [q for q in EVALUATED if any(q.name in widths[network] for network in speeds)]
     figure, panels = panel_grid(len(quantities) + 1)
     for axes, quantity in zip(panels, quantities, strict=False):
@@ -154,7 +160,11 @@ def draw_speed(
                 markeredgewidth=0.5,
             )
         axes.set_xscale("log")
-        axes.margins(x=0.2, y=0.25)
+        axes.margins(x=0.25, y=0.25)
+        axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(quantity.words)
         symbol = "68 % within" if quantity is OPENING else r"$\sigma_{68}$"
         axes.set_ylabel(f"{symbol} [{quantity.residual_unit}]")

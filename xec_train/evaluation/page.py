@@ -30,7 +30,6 @@ def render_evaluation(
     figures: Sequence[SavedFigure],
     *,
     networks: Mapping[str, Mapping[str, Any]],
-    conventional: Sequence[str],
     speeds: Mapping[str, Throughput],
     mean_dead: float,
     notes: Sequence[str],
@@ -44,8 +43,6 @@ def render_evaluation(
         What it shows.
     networks
         Descriptions of the networks by name, in order.
-    conventional
-        Conventional methods, by name.
     speeds
         Measured speed of networks.
     mean_dead
@@ -60,9 +57,7 @@ def render_evaluation(
     MissingExtra
         If jinja2 is not installed.
     """
-    others = [
-        name for name in conventional if any(name in found for found in summary.ratio.values())
-    ]
+    others = list(dict.fromkeys(name for found in summary.ratio.values() for name in found))
     return render_template(
         "xec_train.evaluation",
         TEMPLATE,

@@ -69,12 +69,12 @@ def draw_plots(
             "Residuals",
             "Fiducial volume, unit area; sigma 68: half the smallest interval that holds 68.27 %.",
         )
-    for other in conventional:
-        if any(summary.ratio[network].get(other) for network in networks):
+    for other in dict.fromkeys(name for found in summary.ratio.values() for name in found):
+        if any(found.get(other) for found in summary.ratio.values()):
             keep(
                 draw_ratios(summary.ratio, other, looks),
                 f"ratio_{other}",
-                f"Ratio to the {words_of(other)}",
+                f"Ratio to {words_of(other)}",
                 "Fiducial volume; errors from replicas that draw both methods' events together.",
             )
     for axis, profiles in summary.profiles.items():

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from xec_deploy import __version__
-from xec_deploy.errors import UsageError
+from xec_deploy.errors import InputError, UsageError
 from xec_deploy.normalisation import Normalisation
 from xec_deploy.physics.conventional import ConventionalConstants
 from xec_deploy.report.style import SavedFigure, plot_style
@@ -211,9 +211,12 @@ def evaluate_networks(
         if compared and constants.constants is None:
             said.append(CALIBRATION_NOTE)
         if any(method.name == FIT_RAW for method in methods) and "u" in sample.truth:
-            sample, note = with_corrected_fit(sample, constants.correction)
+            try:
+                sample, note = with_corrected_fit(sample, constants.correction)
+                compared.append(FIT)
+            except InputError as error:  # a small sample is still worth the rest
+                note = f"The position fit is not corrected: {error}"
             said.append(note)
-            compared.append(FIT)
         summary = summarise(sample, names, compared, settings)
         record = {
             "program": "xec-train evaluate",
@@ -246,7 +249,6 @@ def evaluate_networks(
             summary,
             figures,
             networks={network.name: network.describe() for network in networks},
-            conventional=compared,
             speeds=speeds,
             mean_dead=float(np.mean(sample.base.n_dead)),
             notes=said,

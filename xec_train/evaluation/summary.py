@@ -73,7 +73,8 @@ class Summary:
     resolution
         Region (``fiducial``, ``all``) -> method -> quantity.
     ratio
-        Network -> conventional method -> quantity: ratio of widths on the same fiducial events.
+        Network -> conventional method, or the first of several networks -> quantity: ratio of
+        widths on the same fiducial events.
     limit
         Region -> quantity -> sigma68 at the simulation's limit.
     profiles
@@ -126,6 +127,7 @@ def summarise(
     edges = axis_edges(sample)
     # The speed of a profile is that of its bootstrap; its bins have larger errors anyway.
     replicas = config.replicas // 2
+    references = [*conventional, *(networks[:1] if len(networks) > 1 else ())]
     resolutions: dict[Region, dict[str, dict[str, Resolution]]] = {
         region: {
             method: {
@@ -158,7 +160,8 @@ def summarise(
                     for name, values in residuals[other].items()
                     if name in residuals[network]
                 }
-                for other in conventional
+                for other in references
+                if other != network
             }
             for network in networks
         },

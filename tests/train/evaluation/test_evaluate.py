@@ -97,6 +97,7 @@ def test_metrics(metrics):
     assert metrics["resolution"]["all"]["simple"]["u"]["n"] == 280
     assert set(metrics["ratio"]["every"]) == {"simple", "fit"}
     assert set(metrics["ratio"]["lone"]["simple"]) == {"energy"}
+    assert set(metrics["ratio"]["lone"]["every"]) == {"energy"}
     assert set(metrics["profiles"]) == {"energy", "u", "v", "w"}
     assert [point["fraction"] for point in metrics["dead"]["simple"]["u"]] == [0.0, 0.1]
     assert metrics["dead"]["simple"]["u"][0]["loss"]["value"] == 1.0
@@ -181,7 +182,7 @@ def test_plots(evaluated):
         assert figure.pdf.is_file()
 
 
-def test_a_trainer_evaluates_its_model(networks, tmp_path):
+def test_a_trainer_evaluates_its_model_on_few_events(networks, tmp_path):
     loaded = load_regressor(networks[1])
     done = evaluate_model(
         loaded.model,
@@ -190,7 +191,7 @@ def test_a_trainer_evaluates_its_model(networks, tmp_path):
         batches(60),
         tmp_path / "end",
         name="mine",
-        config=EvaluationConfig(against="none", replicas=0, throughput_seconds=0),
+        config=EvaluationConfig(replicas=0, throughput_seconds=0),
         provenance={"recipe": "none"},
     )
     assert done.page.is_file()
@@ -198,6 +199,9 @@ def test_a_trainer_evaluates_its_model(networks, tmp_path):
     content = json.loads(done.metrics_file.read_text(encoding="utf-8"))
     assert content["provenance"]["recipe"] == "none"
     assert content["limit"]["all"] == {}
+    # Events without light have no conventional estimates, which must not spoil the rest.
+    assert content["resolution"]["all"]["simple"]["u"]["excluded"] == 60
+    assert any("position fit is not corrected" in note for note in content["notes"])
 
 
 def test_calibration_on_other_events(sample_files, tmp_path, networks):

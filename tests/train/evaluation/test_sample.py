@@ -132,7 +132,12 @@ def test_pulls_and_coverage_of_known_errors(summary):
 def test_empty_bins_and_missing_values_become_null(summary):
     text = plain(summary)
     assert text["profiles"]["w"]["good"]["u"]["points"][-1]["sigma68"] is None
-    assert text["ratio"] == {"good": {}, "bad": {}}
+    assert text["ratio"]["good"] == {}
+
+
+def test_networks_are_compared_with_the_first(summary):
+    ratio = summary.ratio["bad"]["good"]["u"]
+    assert abs(ratio.value - 1.5) < 4 * ratio.error
 
 
 def test_a_correction_undoes_a_known_bias():
