@@ -68,9 +68,12 @@ class Checkpoints(Callback):
     * a lasting one: every ``interval`` epochs.
     """
 
-    def __init__(self, files: CheckpointFiles, interval: int) -> None:
+    def __init__(
+        self, files: CheckpointFiles, interval: int, resumed_from: Path | None = None
+    ) -> None:
         self.files = files
         self.interval = interval
+        self._resumed_from = resumed_from
         self.best_loss = math.inf
         self._saved_at = -1
         self._stopped_in_validation = False
@@ -82,6 +85,22 @@ class Checkpoints(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on comparing with the smallest loss of an interrupted training."""
         self.best_loss = state_dict["best_loss"]
+
+    def on_train_start(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,  # noqa: ARG002
+    ) -> None:
+        """Bring the best checkpoint along if a training is resumed in another folder."""
+        if self._resumed_from is None:
+            return
+        theirs = self._resumed_from.with_name(self.files.best.name)
+        here, there = self.files.best.exists(), theirs.exists()
+        trainer.strategy.barrier()
+        if not here and not there:
+            self.best_loss = math.inf
+        elif not here and trainer.is_global_zero:
+            _copy(theirs, self.files.best)
 
     def on_save_checkpoint(
         self,
@@ -108,11 +127,12 @@ class Checkpoints(Callback):
         """Write the last checkpoint, and the best if it is."""
         loss = float(trainer.callback_metrics["val_loss"])
         better = loss < self.best_loss
-        if better:
-            self.best_loss = loss
-        self._save_last(trainer)
-        if better and trainer.is_global_zero:
-            _copy(self.files.last, self.files.best)
+        if not better:
+            self._save_last(trainer)
+            return
+        # The best first: whoever resumes from the last finds the best that it speaks of.
+        self.best_loss = loss
+        self._save_last(trainer, self.files.best)
 
     def on_train_epoch_end(
         self,
@@ -137,11 +157,13 @@ class Checkpoints(Callback):
             self._stopped_in_validation = trainer.validating
             self._save_last(trainer)
 
-    def _save_last(self, trainer: lightning.Trainer) -> None:
+    def _save_last(self, trainer: lightning.Trainer, first: Path | None = None) -> None:
         for logger in trainer.loggers:
             # Metrics on disk are never older than the checkpoint.
             logger.save()
-        trainer.save_checkpoint(self.files.last)
+        trainer.save_checkpoint(first or self.files.last)
+        if first is not None and trainer.is_global_zero:
+            _copy(first, self.files.last)
         self._saved_at = trainer.global_step
 
 

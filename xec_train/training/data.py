@@ -29,7 +29,7 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator[RawBatch]: ...
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return the position, of the batch after the last one handed out; has ``epoch``."""
+        """Return the position, of the batch that comes next: ``epoch``, ``batches``, and more."""
         ...
 
     def load_state_dict(self, state: Any) -> None:
@@ -56,7 +56,8 @@ class TrainingData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> EpochLoader:
         """Return the training batches."""
-        return EpochLoader(self.training, self._epoch, self._stop)
+        every = self._trainer.accumulate_grad_batches
+        return EpochLoader(self.training, self._epoch, self._stop, every)
 
     def val_dataloader(self) -> EpochLoader:
         """Return the validation batches, always the same."""
@@ -88,11 +89,16 @@ class EpochLoader:
     """An iterable that Lightning can continue in the middle of an epoch."""
 
     def __init__(
-        self, batches: Batches, epoch: Callable[[], int], stop: StopOnSignal | None
+        self,
+        batches: Batches,
+        epoch: Callable[[], int],
+        stop: StopOnSignal | None,
+        every: int = 1,
     ) -> None:
         self._batches = batches
         self._epoch = epoch
         self._stop = stop
+        self._every = every
         self._resumed: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
@@ -108,7 +114,8 @@ class EpochLoader:
         batch = next(iterator, None)
         while batch is not None:
             yield batch
-            if self._stop is not None:
+            # Gradients that wait for a step are not saved: stop between steps.
+            if self._stop is not None and self._batches.state_dict()["batches"] % self._every == 0:
                 self._stop.check()
             batch = next(iterator, None)
 

@@ -76,7 +76,9 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     torch.set_float32_matmul_precision("high")
     files.directory.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(files, config.checkpoint.save_interval)
+    checkpoints = Checkpoints(
+        files, config.checkpoint.save_interval, resume.path if resume else None
+    )
     trainer = build_trainer(config, files.directory, [stop, checkpoints], resume)
     module.resumed = resume is not None
     module.refresh_lr = config.checkpoint.refresh_lr
