@@ -34,6 +34,19 @@ RULES: Final = (
         "--outer-mode finegrid",
     ),
     _Rule(
+        (
+            "--outer-mode",
+            "--outer-fine-pool",
+            "--encoder-dim",
+            "--dim-feedforward",
+            "--num-fusion-layers",
+            "--hidden-dim",
+            "--drop-path-rate",
+        ),
+        lambda config: config.model.arch == "research",
+        "--arch research",
+    ),
+    _Rule(
         ("--lr-min",),
         lambda config: config.training.lr_scheduler not in ("none", "onecycle"),
         "--lr-scheduler cosine, cosine_restarts or plateau",

@@ -148,6 +148,7 @@ def test_tasks_leave_the_settings_of_the_file(tmp_path):
             ["--outer-mode", "split", "--outer-fine-pool", "3", "3"],
             "--outer-fine-pool has no effect without --outer-mode finegrid",
         ),
+        (regressor, ["--arch", "xec", "--encoder-dim", "64"], "without --arch research"),
         (mae, ["--npho-loss-weight-alpha", "1"], "without --npho-loss-weight-enabled"),
         (mae, ["--intensity-reweighting-nbins", "9"], "without --intensity-reweighting-enabled"),
         (inpainter, ["--freeze-encoder"], "without --mae-checkpoint"),
@@ -211,6 +212,20 @@ def test_values_without_effect_are_named_in_one_line(caplog):
     caplog.clear()
     parse(regressor, [*FILES, "--tasks=energy", "--num-threads", "3"])
     assert [r.levelno for r in caplog.records].count(logging.WARNING) == 1
+
+
+def test_keys_of_another_architecture_are_named():
+    from xec_train.config.effects import without_effect
+
+    def idle(*settings):
+        tasks = [*FILES, "--tasks=energy"]
+        return without_effect(parse(regressor, [*tasks, *settings]), gpu=True)
+
+    assert idle("--arch", "xec") == []
+    assert idle("--arch", "xec", "--set", "model.encoder_dim=64") == [
+        "model.encoder_dim (model.arch is xec)"
+    ]
+    assert idle("--set", "model.xec.width=64") == ["model.xec (model.arch is research)"]
 
 
 def test_commands_listed_are_those_there_are():
