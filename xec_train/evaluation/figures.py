@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +82,9 @@ def draw_profiles(
     looks: Looks,
     *,
     scale: float = 1.0,
+    value: Literal["sigma68", "bias"] = "sigma68",
 ) -> Figure:
-    """Draw the resolution of each quantity against a variable.
+    """Draw the resolution or bias of each quantity against a variable.
 
     Parameters
     ----------
@@ -95,34 +96,40 @@ def draw_profiles(
         Axis label of the variable, and its factor to the label's unit.
     looks
         The methods to show.
+    value
+        What of the profiles.
     """
-    quantities = _present(profiles)
+    width = value == "sigma68"
+    quantities = [q for q in _present(profiles) if width or q is not OPENING]
     figure, panels = panel_grid(len(quantities) + 1)
     for axes, quantity in zip(panels, quantities, strict=False):
         for step, (method, look) in enumerate(looks.items()):
             binned = profiles[method].get(quantity.name)
             if binned is None:
                 continue
-            width = np.diff(binned.edges)
             # Side by side within the bin, or the marks of similar methods hide each other.
-            place = binned.centre + (step - (len(looks) - 1) / 2) * 0.12 * width
+            shift = (step - (len(looks) - 1) / 2) * 0.12 * np.diff(binned.edges)
             axes.errorbar(
-                place * scale,
-                binned.values("sigma68"),
-                yerr=binned.values("sigma68_error"),
+                (binned.centre + shift) * scale,
+                binned.values(value),
+                yerr=binned.values(f"{value}_error"),
                 **_marks(look),
             )
+        _finish(axes, quantity, label, from_zero=width)
+        if not width:
+            axes.axhline(0, color=MUTED, linewidth=0.7, zorder=0)
+            axes.set_ylabel(f"median [{quantity.residual_unit}]")
+            continue
         if quantity.name in limits:
             edges = next(p[quantity.name].edges for p in profiles.values() if quantity.name in p)
             axes.stairs(limits[quantity.name], edges * scale, baseline=None, **LIMIT_STYLE)
         if quantity.published is not None:
             axes.axhline(quantity.published, **PUBLISHED_STYLE)
-        _finish(axes, quantity, label)
     legend(
         panels[len(quantities) :],
         _used(looks, profiles),
-        limit=bool(limits),
-        published=any(quantity.published is not None for quantity in quantities),
+        limit=width and bool(limits),
+        published=width and any(quantity.published is not None for quantity in quantities),
     )
     return figure
 
@@ -257,8 +264,9 @@ def _bare(axes: Axes) -> None:
     axes.grid(visible=False)
 
 
-def _finish(axes: Axes, quantity: Quantity, label: str) -> None:
-    axes.set_ylim(bottom=0)
+def _finish(axes: Axes, quantity: Quantity, label: str, *, from_zero: bool = True) -> None:
+    if from_zero:
+        axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
     axes.set_title(quantity.words)
     symbol = "68 % within" if quantity is OPENING else r"$\sigma_{68}$"

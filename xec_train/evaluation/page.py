@@ -11,6 +11,7 @@ from xec_deploy.report.page import flatten, render_template, with_error
 from xec_deploy.report.quantities import Quantity
 from xec_deploy.report.style import SavedFigure
 from xec_train.evaluation.looks import words_of
+from xec_train.evaluation.positions import FIT_RAW
 from xec_train.evaluation.quantities import EVALUATED, OPENING
 from xec_train.evaluation.ratio import Ratio
 from xec_train.evaluation.summary import Region, Summary
@@ -157,7 +158,7 @@ def _dead(summary: Summary, networks: Sequence[str]) -> Row | None:
         methods = []
         for method, found in summary.dead.items():
             points = found.get(quantity.name, ())
-            if points:
+            if points and method != FIT_RAW:
                 shares = [point.fraction for point in points]
                 methods.append(
                     {

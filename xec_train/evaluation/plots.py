@@ -40,6 +40,8 @@ AXIS_LABELS: Final = {
     "w": ("true depth $w$ [cm]", 1.0, "depth"),
 }
 
+BIAS_AXES: Final = ("energy", "w")
+
 
 def draw_plots(
     sample: Sample,
@@ -85,6 +87,14 @@ def draw_plots(
                 f"resolution_{words}",
                 f"Resolution against {words}",
                 "Fiducial volume; points at the mean of the bin, side by side.",
+            )
+        if axis in BIAS_AXES and any(profiles.values()):
+            keep(
+                draw_profiles(profiles, {}, label, looks, scale=scale, value="bias"),
+                f"bias_{words}",
+                f"Bias against {words}",
+                "Fiducial volume; median of the residuals. At the ends of the energies it was "
+                "trained on, a network may trade bias for width.",
             )
     curves = {method: curve for method, curve in summary.energy_curve.items() if method in looks}
     if curves:

@@ -170,6 +170,8 @@ def test_plots(evaluated):
         "resolution_u",
         "resolution_v",
         "resolution_depth",
+        "bias_energy",
+        "bias_depth",
         "dead_channels",
         "speed",
         "pulls",
