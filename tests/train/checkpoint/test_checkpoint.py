@@ -264,15 +264,13 @@ def test_mae_is_no_regressor(legacy):
         load_regressor(legacy / "mae_finegrid.pth")
 
 
-@pytest.mark.parametrize("moments", [False, True])
 @pytest.mark.parametrize("layout", ["research", "physical"])
-def test_save_and_load(tmp_path, layout, moments):
+def test_save_and_load(tmp_path, layout):
     torch.manual_seed(1)
     normalisation = Normalisation(npho_scheme="sqrt", sentinel_time=-2.0)
     config = ModelConfig(
         encoder_dim=32,
         hex_channels=8,
-        moments=moments,
         active_tasks=("energy",),
         heads=("energy",),
     )

@@ -9,10 +9,9 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional
 
-from xec_deploy.detector import design_geometry, get_layout
+from xec_deploy.detector import get_layout
 from xec_deploy.normalisation import Normalisation
 from xec_train.models import TASK_DIMENSIONS, ModelConfig, XECMultiHeadModel
-from xec_train.models.moments import N_MOMENTS, Moments
 from xec_train.models.research.blocks import (
     GRN,
     ChannelsFirstLayerNorm,
@@ -155,12 +154,10 @@ def test_drop_path():
     assert DropPath(0.0).train()(x) is x
 
 
-@pytest.mark.parametrize("moments", [False, True])
 @pytest.mark.parametrize("mode", ["finegrid", "split"])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_events_do_not_mix(mode, name, moments):
+def test_events_do_not_mix(mode, name):
     config = ModelConfig(
-        moments=moments,
         encoder_dim=32,
         hex_channels=8,
         outer_mode=mode,
@@ -192,56 +189,6 @@ def test_every_sensor_matters_in_the_physical_layout(mode, tokens):
     outside_inner = x.grad[:, 4092:].abs().amax((0, 2))
     if mode == "finegrid":
         assert (outside_inner > 1e-9).all()
-
-
-@pytest.fixture(scope="module")
-def raw():
-    """Three detector-like events."""
-    rng = np.random.default_rng(3)
-    npho = rng.exponential(400, (3, 4760))
-    time = rng.normal(5e-9, 3e-9, npho.shape)
-    return npho, time, rng.random(npho.shape) < 0.05
-
-
-def test_moments_are_of_the_photons_whatever_the_normalisation(raw):
-    features = [
-        Moments(n)(torch.from_numpy(n.apply(*raw)))
-        for n in (
-            Normalisation(),
-            Normalisation(npho_scheme="sqrt", npho_scale=20000.0, sentinel_time=-7.0),
-            Normalisation(npho_scheme="anscombe", time_scale=1e-8, sentinel_npho=-3.0),
-            Normalisation(npho_scheme="linear", npho_scale2=2.0, time_shift=0.5),
-        )
-    ]
-    assert features[0].shape == (3, N_MOMENTS)
-    for other in features[1:]:
-        assert_close(other, features[0], 1e-9)
-
-
-def test_moments_know_where_the_light_is(raw):
-    # More light on the downstream half and the upper rows moves some features one way, less
-    # the other way; where nothing changes nothing moves.
-    n = Normalisation(npho_scheme="linear")
-    npho, time, dead = raw
-    uvw = design_geometry().uvw
-    base = Moments(n)(torch.from_numpy(n.apply(npho, time, dead)))
-    for axis, length in ((0, 20), (1, 40)):
-        tilted = npho * np.exp(0.1 * uvw[:, axis] / length)
-        against = npho * np.exp(-0.1 * uvw[:, axis] / length)
-        more, less = (
-            Moments(n)(torch.from_numpy(n.apply(value, time, dead))) - base
-            for value in (tilted, against)
-        )
-        moved = (more > 0.02).all(0) & (less < -0.02).all(0)
-        assert moved.sum() >= 3  # the centroids with the weights q, q^2 and q^3
-
-
-def test_moments_of_nothing_and_of_too_much():
-    n = Normalisation(npho_scheme="sqrt")
-    zeros, dead = np.zeros((1, 4760)), np.ones((1, 4760), bool)
-    for npho, flags in ((zeros, None), (zeros, dead), (zeros - 50, None), (zeros + 9e9, None)):
-        x = torch.from_numpy(n.apply(np.float32(npho), np.float32(zeros), flags))
-        assert torch.isfinite(Moments(n).float()(x)).all()
 
 
 def test_variances_double_a_head():
