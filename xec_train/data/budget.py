@@ -25,6 +25,9 @@ UNIT_EVENTS = 2**25 // EVENT_BYTES
 """Events of a unit; larger baskets are read in parts, and decompressed once for each."""
 USUAL_LANES = 8
 MOST_LANES = 128
+UNITS_A_LANE = 16
+"""At least, where there are more lanes than usual: a lane begins and ends within a unit, which is
+read twice."""
 LEAST_PREFETCH = 1
 HANDS = 2
 """Batches outside the workers' buffers: one that is filled, one that is used."""
@@ -75,7 +78,7 @@ def training_budget(config: DataConfig, *, largest: int, units: int, world: int)
         MOST_LANES,
         world * half // unit,
         max(USUAL_LANES, world * config.chunksize // largest),
-        max(USUAL_LANES, units // 8),
+        max(USUAL_LANES, units // UNITS_A_LANE),
     )
     lanes = 1 << max(lanes.bit_length() - 1, 0)
     lanes = -(-lanes // world) * world

@@ -22,7 +22,7 @@ configs = st.builds(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(configs, st.integers(1, 800), st.integers(1, 5000), st.sampled_from([1, 2, 3, 8, 16]))
 def test_the_plan_of_a_training_fits(config, largest, units, world):
     try:
@@ -40,7 +40,7 @@ def test_the_plan_of_a_training_fits(config, largest, units, world):
     assert budget.prefetch >= 1 or not budget.workers
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(configs, st.integers(1, 800), st.integers(1, 5000))
 def test_the_plan_of_an_evaluation_fits(config, largest, units):
     try:
@@ -53,7 +53,7 @@ def test_the_plan_of_an_evaluation_fits(config, largest, units):
     assert (rings * largest + 2 * config.batch_size) * EVENT_BYTES <= config.memory_mb * 1e6
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(configs, st.integers(1, 800), st.integers(1, 5000), st.sampled_from([2, 4, 8]))
 def test_ranks_have_the_lanes_of_one_process_of_their_size(config, largest, units, world):
     together = config.model_copy(

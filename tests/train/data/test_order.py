@@ -35,7 +35,7 @@ def batches_of(order, lanes):
     ]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(units, st.integers(1, 30), st.integers(1, 16), st.integers(0, 3))
 def test_every_event_at_most_once_and_only_a_remainder_is_dropped(sizes, batch, lanes, epoch):
     order = make(sizes, batch, lanes, epoch=epoch)
@@ -45,7 +45,7 @@ def test_every_event_at_most_once_and_only_a_remainder_is_dropped(sizes, batch, 
     assert all(row < sizes[unit] for unit, row in seen)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(units, st.sampled_from([1, 2, 4, 8]), st.integers(1, 6), st.integers(1, 4))
 def test_ranks_and_workers_share_the_batches_of_one_process(sizes, world, per_rank, workers):
     lanes = 8
@@ -62,7 +62,7 @@ def test_ranks_and_workers_share_the_batches_of_one_process(sizes, world, per_ra
     assert all(len(rows) == world * per_rank for rows in alone)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(units, st.integers(1, 20), st.data())
 def test_any_batch_can_be_reached_without_those_before(sizes, batch, data):
     order = make(sizes, batch, 4)

@@ -9,6 +9,7 @@ import torch
 import uproot
 
 from xec_deploy.errors import InputError, UsageError
+from xec_deploy.events import open_events
 from xec_train.data import RawBatch
 
 COUNT = 300
@@ -340,3 +341,21 @@ def test_raw_batch(energies):
     moved = batch.to(torch.device("meta"))
     assert moved.npho.device.type == moved.targets["energy"].device.type == "meta"
     assert moved.run is None
+
+
+@pytest.mark.parametrize("name", ["fixed_lz4", "double_zlib", "vector_zstd", "rvec", "rntuple"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_every_form_of_file(stream, reference_root, name, shuffle):
+    path = str(reference_root / f"{name}.root")
+    batches = list(stream([path], shuffle=shuffle, tasks=("energy", "uvwFI"), batch_size=6))
+    with open_events(path, keep=["energyTruth"]) as file:
+        expected = next(file.batches(60))
+    joined = batches[0]
+    for batch in batches[1:]:
+        joined = joined.join(batch)
+    order = np.argsort(joined.event.numpy(), kind="stable")
+    reference = np.argsort(expected.event, kind="stable")
+    np.testing.assert_array_equal(joined.npho.numpy()[order], expected.npho[reference])
+    np.testing.assert_array_equal(joined.dead.numpy()[order], expected.dead[reference])
+    energy = joined.targets["energy"][:, 0].numpy()
+    np.testing.assert_array_equal(energy[order], expected.extra["energyTruth"][reference])
