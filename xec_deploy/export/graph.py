@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xec_deploy.normalisation import Normalisation, normalise_arrays
-from xec_train.models import TASK_DIMENSIONS, TaskName, XECMultiHeadModel
+from xec_train.models import TASK_DIMENSIONS, Regressor, TaskName
 
 __all__ = ["DeployedRegressor"]
 
@@ -28,7 +28,7 @@ class DeployedRegressor(nn.Module):
 
     def __init__(
         self,
-        model: XECMultiHeadModel,
+        model: Regressor,
         normalisation: Normalisation,
         log_transform: tuple[TaskName, ...] = (),
     ) -> None:

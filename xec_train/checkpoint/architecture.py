@@ -18,6 +18,7 @@ from xec_train.models import (
     InpainterModelConfig,
     MAEModelConfig,
     ModelConfig,
+    XecModelConfig,
 )
 
 __all__ = ["Architecture", "architecture"]
@@ -32,7 +33,7 @@ CONFIGS: Final[dict[Kind, type[EncoderConfig]]] = {
     "encoder": EncoderConfig,
 }
 IRRELEVANT: Final = frozenset(
-    {"arch", "moments", "head_dropout", "transformer_dropout", "drop_path_rate", "npho_scale2"}
+    {"arch", "head_dropout", "transformer_dropout", "drop_path_rate", "npho_scale2"}
     | {"head_channels", "hex_head_channels", "cross_attn_k", "cross_attn_hidden"}
     | {"cross_attn_latent_dim", "cross_attn_pos_dim"}
 )
@@ -49,7 +50,7 @@ class Architecture:
     ``normalisation`` is None where nothing is known of it.
     """
 
-    model: EncoderConfig
+    model: EncoderConfig | XecModelConfig
     normalisation: Normalisation | None
     assumed: tuple[str, ...]
 
@@ -70,7 +71,9 @@ def architecture(contents: Contents, given: Mapping[str, Any] | None = None) -> 
         If ``given`` has an unknown key.
     """
     given = dict(given or {})
-    config_type = CONFIGS[contents.kind]
+    config_type: type[EncoderConfig | XecModelConfig] = CONFIGS[contents.kind]
+    if (contents.config or {}).get("arch") == "xec":
+        config_type = XecModelConfig
     known = {*config_type.model_fields, *Normalisation.model_fields}
     for key in given:
         if key not in known:
@@ -87,8 +90,9 @@ def architecture(contents: Contents, given: Mapping[str, Any] | None = None) -> 
             where=contents.where,
             fix="Give the values of outer_fine_pool and of the normalisation.",
         )
-    values = {**_inferred(contents), **given, **stated}
-    if contents.kind == "regressor":
+    own = config_type is XecModelConfig
+    values = {**({} if own else _inferred(contents)), **given, **stated}
+    if contents.kind == "regressor" and not own:
         values["heads"] = _heads(contents.state)
     model = _validated(config_type, values, contents.where)
     sure = Normalisation.model_fields.keys() & values.keys()

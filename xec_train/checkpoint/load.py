@@ -26,10 +26,11 @@ from xec_train.models import (
     InpainterModelConfig,
     MAEModelConfig,
     ModelConfig,
+    Regressor,
     TaskName,
     XEC_Inpainter,
     XECEncoder,
-    XECMultiHeadModel,
+    XecModelConfig,
     build_inpainter,
     build_mae,
     build_regressor,
@@ -82,7 +83,7 @@ class RegressorCheckpoint(_Checkpoint):
     ``log_transform`` lists the tasks whose head emits the logarithm of the quantity.
     """
 
-    model: XECMultiHeadModel
+    model: Regressor
     normalisation: Normalisation
     log_transform: tuple[TaskName, ...]
 
@@ -246,9 +247,9 @@ def _regressor(
     log_transform: tuple[TaskName, ...] | None,
 ) -> RegressorCheckpoint:
     chosen, found = _layout(contents, layout), architecture(contents, config)
-    model_config = cast("ModelConfig", found.model)
+    model_config = cast("ModelConfig | XecModelConfig", found.model)
     for task in model_config.active_tasks:
-        if task not in model_config.heads:
+        if isinstance(model_config, ModelConfig) and task not in model_config.heads:
             raise BundleError(
                 f"task {task!r} is active but its head has no weights", where=contents.where
             )
@@ -298,6 +299,12 @@ def _encoder(
     contents: Contents, layout: LayoutName | None, config: Mapping[str, Any] | None
 ) -> EncoderCheckpoint:
     chosen, found = _layout(contents, layout), architecture(contents, config)
+    if isinstance(found.model, XecModelConfig):
+        raise BundleError(
+            "the encoder of arch xec is not a model of its own",
+            where=contents.where,
+            fix="Load the regressor, whose backbone it is.",
+        )
     sentinel_time = (found.normalisation or Normalisation()).sentinel_time
     model = XECEncoder(found.model, get_layout(chosen), sentinel_time)
     load_strictly(model, encoder_part(contents), contents.where)

@@ -20,8 +20,10 @@ from xec_train.models import (
     InpainterModelConfig,
     MAEModelConfig,
     ModelConfig,
+    Regressor,
     TaskName,
     XEC_Inpainter,
+    XecModelConfig,
     XECMultiHeadModel,
 )
 
@@ -38,7 +40,8 @@ __all__ = [
 
 FORMAT: Final = 1
 EMA_PREFIX: Final = "module."
-KIND_OF: Final[tuple[tuple[type[EncoderConfig], Kind], ...]] = (
+KIND_OF: Final[tuple[tuple[type[EncoderConfig | XecModelConfig], Kind], ...]] = (
+    (XecModelConfig, "regressor"),
     (ModelConfig, "regressor"),
     (MAEModelConfig, "mae"),
     (InpainterModelConfig, "inpainter"),
@@ -47,7 +50,7 @@ KIND_OF: Final[tuple[tuple[type[EncoderConfig], Kind], ...]] = (
 
 
 def checkpoint_entries(
-    model: EncoderConfig,
+    model: EncoderConfig | XecModelConfig,
     layout: LayoutName,
     normalisation: Normalisation,
     *,
@@ -85,7 +88,7 @@ def checkpoint_entries(
 
 
 def regressor_entries(
-    model: ModelConfig,
+    model: ModelConfig | XecModelConfig,
     layout: LayoutName,
     normalisation: Normalisation,
     *,
@@ -128,7 +131,7 @@ def encoder_entries(
 
 def save_regressor(
     path: str | PathLike[str],
-    model: XECMultiHeadModel,
+    model: Regressor,
     *,
     normalisation: Normalisation,
     ema_state: Mapping[str, Tensor] | None = None,
@@ -138,7 +141,7 @@ def save_regressor(
     """Write a checkpoint that ``load_regressor`` reads, replacing the file atomically."""
     entries = regressor_entries(
         model.config,
-        model.backbone.layout.name,
+        model.backbone.layout.name if isinstance(model, XECMultiHeadModel) else "physical",
         normalisation,
         model_state=model.state_dict(),
         ema_state=ema_state,

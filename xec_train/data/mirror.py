@@ -53,7 +53,7 @@ def random_mirror(batch: RawBatch, generator: Generator | None = None) -> RawBat
 def mirror(batch: RawBatch, way: Tensor) -> RawBatch:
     """Mirror events; ``way`` (batch,) int64 is 0 for as they are, 1 in u, 2 in v, 3 in both."""
     sensors = mirror_images().to(way.device)[way]
-    in_u, in_v = (way % 2 == 1)[:, None], (way // 2 == 1)[:, None]
+    in_u, in_v = way % 2 == 1, way // 2 == 1
     return replace(
         batch,
         npho=batch.npho.gather(1, sensors),
@@ -64,21 +64,17 @@ def mirror(batch: RawBatch, way: Tensor) -> RawBatch:
 
 
 def _mirrored(task: TaskName, target: Tensor, in_u: Tensor, in_v: Tensor) -> Tensor:
-    """Mirror a truth (batch, components): theta is from +z, phi changes sign with y."""
-    first, second, *others = target.split(1, dim=1) if target.shape[1] > 1 else (target, target)
+    """Mirror a truth (batch, components); theta is measured from +z, phi has the sign of y."""
     match task:
         case "angle":
-            return torch.cat(
-                [torch.where(in_u, 180.0 - first, first), torch.where(in_v, -second, second)], 1
-            )
+            theta, phi = target.unbind(1)
+            mirrored = [torch.where(in_u, 180.0 - theta, theta), torch.where(in_v, -phi, phi)]
         case "uvwFI":
-            return torch.cat(
-                [torch.where(in_u, -first, first), torch.where(in_v, -second, second), *others], 1
-            )
+            u, v, w = target.unbind(1)
+            mirrored = [torch.where(in_u, -u, u), torch.where(in_v, -v, v), w]
         case "angleVec":
-            (z,) = others
-            return torch.cat(
-                [first, torch.where(in_v, -second, second), torch.where(in_u, -z, z)], 1
-            )
+            x, y, z = target.unbind(1)
+            mirrored = [x, torch.where(in_v, -y, y), torch.where(in_u, -z, z)]
         case _:
             return target
+    return torch.stack(mirrored, dim=1)

@@ -6,13 +6,11 @@ from xec_deploy.detector.geometry import Geometry
 from xec_deploy.detector.layout import Layout
 from xec_deploy.normalisation import Normalisation
 from xec_train.models.config import (
-    TASK_DIMENSIONS,
     EncoderConfig,
     InpainterModelConfig,
     MAEModelConfig,
     ModelConfig,
     NetworkConfig,
-    TaskName,
 )
 from xec_train.models.research import (
     XEC_MAE,
@@ -21,6 +19,11 @@ from xec_train.models.research import (
     XECMultiHeadModel,
     padded_sensors,
 )
+from xec_train.models.tasks import TASK_DIMENSIONS, TaskName
+from xec_train.models.xec import XecModelConfig, XecNetworkConfig, XecRegressor
+
+Regressor = XECMultiHeadModel | XecRegressor
+"""A regressor of any architecture."""
 
 __all__ = [
     "TASK_DIMENSIONS",
@@ -30,10 +33,14 @@ __all__ = [
     "MAEModelConfig",
     "ModelConfig",
     "NetworkConfig",
+    "Regressor",
     "TaskName",
     "XECEncoder",
     "XECMultiHeadModel",
     "XEC_Inpainter",
+    "XecModelConfig",
+    "XecNetworkConfig",
+    "XecRegressor",
     "build_inpainter",
     "build_mae",
     "build_regressor",
@@ -42,13 +49,15 @@ __all__ = [
 
 
 def build_regressor(
-    config: ModelConfig, layout: Layout, normalisation: Normalisation
-) -> XECMultiHeadModel:
+    config: ModelConfig | XecModelConfig, layout: Layout, normalisation: Normalisation
+) -> Regressor:
     """Return a regressor of the architecture ``config`` describes, randomly initialised.
 
     Every regressor turns normalised events (batch, 4760, 2) into ``{task: (batch, outputs)}``,
     means before log variances.
     """
+    if isinstance(config, XecModelConfig):
+        return XecRegressor(config, normalisation)
     return XECMultiHeadModel(config, layout, normalisation)
 
 

@@ -68,8 +68,6 @@ class NetworkConfig(EncoderConfig):
 
     hidden_dim: Annotated[int, Field(gt=0)] = 256
     """Width of the heads."""
-    moments: bool = False
-    """Give the heads the moments of the light distribution; no research checkpoint has them."""
     head_dropout: Rate = 0.2
     """Dropout of the heads."""
 

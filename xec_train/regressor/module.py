@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,12 +11,13 @@ from torch import Tensor, nn
 
 from xec_deploy import __version__
 from xec_deploy.detector.layout import get_layout
-from xec_train.anchors import fit_anchors
 from xec_train.checkpoint import regressor_entries
 from xec_train.checkpoint.load import load_strictly
 from xec_train.config import RegressorConfig
 from xec_train.data import RawBatch
-from xec_train.models import TaskName, XECMultiHeadModel, build_regressor
+from xec_train.data.augment import lose_channels
+from xec_train.data.mirror import random_mirror
+from xec_train.models import TaskName, XecRegressor, build_regressor
 from xec_train.regressor.metrics import task_metrics
 from xec_train.regressor.start import StartingWeights
 from xec_train.regressor.targets import (
@@ -30,6 +30,7 @@ from xec_train.regressor.targets import (
     unfold_scales,
     use_scales,
 )
+from xec_train.regressor.view_fit import collect_views, fit_anchors, fit_corrections
 from xec_train.training import TrainingModule
 from xec_train.training.balance import AutomaticBalance, ManualBalance
 from xec_train.training.losses import class_loss, event_loss
@@ -65,12 +66,9 @@ class RegressorModule(TrainingModule):
         network = config.network()
         model = build_regressor(network, get_layout(config.layout), config.normalization)
         scale_heads(model)
-        if network.moments:
+        if isinstance(model, XecRegressor):
             # Fitted beforehand; gradient steps of small batches would only add their noise.
             model.anchors.requires_grad_(requires_grad=False)
-            if CLASSES in model.anchors:
-                for parameter in model.anchors[CLASSES].parameters():
-                    parameter.zero_()
         super().__init__(model, config.training, config.normalization)
         self.config = config
         self.network = network
@@ -96,7 +94,7 @@ class RegressorModule(TrainingModule):
             )
         self.scales.use(scales := self.share(measured) or {})
         for model in self._models:
-            use_scales(model, scales, anchored=self.network.moments)
+            use_scales(model, scales, anchored=isinstance(model, XecRegressor))
             if self._start is not None:
                 learned = unfold_scales(model, self._start.state)
                 load_strictly(
@@ -106,42 +104,72 @@ class RegressorModule(TrainingModule):
                     into="the regressor to train",
                     fix="Give section model the values of the checkpoint.",
                 )
-        if self.network.moments and not (self._start and self._start.has_anchors):
-            fitted = self._fit_anchors() if self.trainer.is_global_zero else None
+        if isinstance(self.model, XecRegressor) and not (self._start and self._start.has_anchors):
+            fitted = self._fit_on_views(self.model) if self.trainer.is_global_zero else None
             shared = self.share(fitted) or {}
             for model in self._models:
-                model.load_state_dict({**model.state_dict(), **shared})
+                model.load_state_dict(shared)
 
     @property
     def _models(self) -> list[nn.Module]:
         return [self.model] if self.average is None else [self.model, self.average.module]
 
-    def _fit_anchors(self) -> dict[str, Tensor]:
-        assert isinstance(self.model, XECMultiHeadModel)  # noqa: S101 - has moments
-        moments: list[Tensor] = []
-        targets: dict[TaskName, list[Tensor]] = {task: [] for task in self.scales.stated}
-        with torch.no_grad():
-            for batch in self._first_events(self.config.training.anchor_events):
-                moments.append(self.model.moments(self.normalise(batch)))
-                for task, parts in targets.items():
-                    parts.append(learned_target(batch.targets[task], self.config.tasks[task]))
-        return fit_anchors(
-            self.model,
-            torch.cat(moments),
-            {task: torch.cat(parts) for task, parts in targets.items()},
-            {task: self.scales[task].correction for task in targets},
+    def _fit_on_views(self, model: XecRegressor) -> dict[str, Tensor]:
+        """Fit anchors and corrections on views computed once; return the state on the CPU."""
+        options = self.config.training
+        torch.manual_seed(options.seed)
+        model.to(self.device)
+        views = collect_views(
+            model,
+            lambda: self._first_events(options.view_fit.events),
+            self.normalise,
+            self._augment,
+            options.view_fit,
         )
+        learned = {
+            task: learned_target(target, self.config.tasks[task])
+            for task, target in views.targets.items()
+            if task != CLASSES
+        }
+        fit_anchors(model, views, learned)
+        if options.view_fit.epochs:
+            fit_corrections(
+                model,
+                views,
+                lambda *events: self.balance(self._losses(*events)),
+                options.view_fit,
+                seed=options.seed,
+                bf16=options.precision == "bf16-mixed",
+            )
+        return {name: tensor.cpu() for name, tensor in model.state_dict().items()}
 
     def training_loss(self, batch: RawBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the balanced loss and that of each task, of events with channels dropped."""
-        outputs = self.model(self.normalise(self._augment(batch)))
+        """Return the balanced loss and that of each task, of augmented events."""
+        batch = self._augment(batch)
+        losses = self._losses(self.model(self.normalise(batch)), batch.targets, batch.weight)
+        return self.balance(losses), losses
+
+    def _augment(self, batch: RawBatch) -> RawBatch:
+        options = self.config.training
+        batch = random_mirror(batch) if options.mirror else batch
+        return lose_channels(
+            batch,
+            channel_dropout_rate=options.channel_dropout_rate,
+            dead_fraction_max=options.dead_fraction_max,
+            dead_board_probability=options.dead_board_probability,
+        )
+
+    def _losses(
+        self,
+        outputs: Mapping[TaskName, Tensor],
+        targets: Mapping[TaskName, Tensor],
+        weight: Tensor | None,
+    ) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         for task in self.config.active_tasks:
-            events = self._event_loss(task, outputs[task], batch.targets[task])
-            if batch.weight is not None:
-                events = events * batch.weight
-            losses[task] = events.mean()
-        return self.balance(losses), losses
+            events = self._event_loss(task, outputs[task], targets[task])
+            losses[task] = (events if weight is None else events * weight).mean()
+        return losses
 
     def validate(self, model: nn.Module, batch: RawBatch) -> None:
         """Keep predictions, truth and losses of the events."""
@@ -207,14 +235,6 @@ class RegressorModule(TrainingModule):
             scale=self.scales[task].loss,
             beta=options.loss_beta,
         )
-
-    def _augment(self, batch: RawBatch) -> RawBatch:
-        """Drop channels at random, from none to the configured share of an event's."""
-        rate = self.config.training.channel_dropout_rate * torch.rand(
-            len(batch.dead), 1, device=batch.dead.device
-        )
-        dropped = torch.rand(batch.dead.shape, device=batch.dead.device) < rate
-        return replace(batch, dead=batch.dead | dropped)
 
     def deployable(self) -> dict[str, Any]:
         """Return the entries of a checkpoint whose heads emit physical units."""

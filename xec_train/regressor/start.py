@@ -46,8 +46,7 @@ def starting_weights(config: RegressorConfig, path: str) -> StartingWeights:
     kept: list[str] = []
     if isinstance(loaded, RegressorCheckpoint):
         theirs = loaded.model.config
-        same_inputs = theirs.moments == config.model.moments
-        for task in config.active_tasks if same_inputs else ():
+        for task in config.active_tasks:
             logarithm = config.tasks[task].log_transform
             if (
                 task in theirs.active_tasks

@@ -11,6 +11,7 @@ from xec_train.checkpoint import load_regressor
 from xec_train.config import RegressorConfig, TaskConfig
 from xec_train.data import RawBatch
 from xec_train.models import ModelConfig, XECMultiHeadModel
+from xec_train.models.xec import N_MOMENTS
 from xec_train.regressor import RegressorModule
 from xec_train.regressor.targets import (
     fold_scales,
@@ -132,16 +133,21 @@ def test_scaled_heads_emit_offset_plus_unit_times_output(scales, anchored):
         torch.testing.assert_close(tensor, weights[name], rtol=1e-5, atol=1e-6)
 
 
+RESEARCH = {"encoder_dim": 32, "hex_channels": 8}
+XEC = {"arch": "xec", "xec": {"width": 32, "head_width": 16, "fovea_rings": 3}}
+
+
 @pytest.fixture
 def module(simulated, request):
     """A module ready to be trained, and the events it was prepared on."""
     torch.manual_seed(4)
-    events = {name: torch.from_numpy(values[:150]) for name, values in simulated.items()}
+    events = {name: torch.from_numpy(values[:400]) for name, values in simulated.items()}
     targets = {"energy": events["energyTruth"][:, None], "uvwFI": events["uvwTruth"]}
     batch = RawBatch(events["npho"], events["relative_time"], events["dead"], targets)
     config = RegressorConfig(
         data={"train_path": (), "val_path": ()},
-        model={"encoder_dim": 32, "hex_channels": 8, "moments": request.param},
+        model=request.param,
+        training={"channel_dropout_rate": 0.0},
         tasks={"energy": {"loss_scale": [0.002]}, "uvwFI": {"loss_scale": "spread"}},
     )
     parts = [batch.take(slice(70)), batch.take(slice(70, None))]
@@ -151,7 +157,7 @@ def module(simulated, request):
     return module, batch
 
 
-@pytest.mark.parametrize("module", [False, True], indirect=True, ids=["plain", "moments"])
+@pytest.mark.parametrize("module", [RESEARCH, XEC], indirect=True, ids=["research", "xec"])
 def test_saved_model_emits_what_the_trained_one_predicts(module, tmp_path):
     module, batch = module
     for model in (module.model, module.average.module):
@@ -167,17 +173,19 @@ def test_saved_model_emits_what_the_trained_one_predicts(module, tmp_path):
             torch.testing.assert_close(result[task], expected[task], rtol=1e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("module", [True], indirect=True, ids=["moments"])
+@pytest.mark.parametrize("module", [XEC], indirect=True, ids=["xec"])
 def test_training_starts_from_the_linear_fit(module):
     module, batch = module
-    x = module.normalise(batch)
+    encoder = module.model.backbone
     with torch.no_grad():
-        moments = module.model.moments(x).double().numpy()
-    design = np.column_stack([moments, np.ones(len(moments))])
+        moments = encoder.standardise(encoder.view(module.normalise(batch)))[:, :N_MOMENTS]
+    design = np.column_stack([moments.double().numpy(), np.ones(len(moments))])
     for task, target in batch.targets.items():
-        fit = design @ np.linalg.lstsq(design, target.double().numpy(), rcond=None)[0]
+        values = target.double().numpy()
+        fit = design @ np.linalg.lstsq(design, values, rcond=None)[0]
         for model in (module.model, module.average.module):
             with torch.no_grad():
-                prediction = model(x[:8])[task].numpy()
-            spread = target.numpy().std()
-            np.testing.assert_allclose(prediction, fit[:8], atol=2e-3 * spread)
+                prediction = model(module.normalise(batch))[task].numpy()
+            # Slightly ridged, so that a moment without spread is no division by zero.
+            error, best = (np.std(p - values, axis=0) for p in (prediction, fit))
+            np.testing.assert_allclose(error, best, rtol=0.05)

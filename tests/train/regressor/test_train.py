@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from xec_deploy.errors import CheckFailed, InputError
+from xec_deploy.errors import CheckFailed, InputError, UsageError
 from xec_train.checkpoint import load_regressor
 from xec_train.config import RegressorConfig
 from xec_train.regressor import train_regressor
@@ -130,13 +130,25 @@ def test_the_checkpoint_emits_physical_units_as_good_as_recorded(trained, simula
     assert residual.std() < 1.05 * energy.std()
 
 
-def test_moments_start_from_a_linear_fit(configured, tmp_path, metrics):
-    config = configured(tmp_path / "moments", epochs=1, val_every_steps=10)
-    config = config.model_copy(update={"model": config.model.model_copy(update={"moments": True})})
-    loaded = load_regressor(train_regressor(config))
-    assert set(loaded.model.anchors) == {"energy", "uvwFI"}
+def test_own_architecture_is_better_from_the_start(configured, tmp_path, metrics):
+    config = configured(tmp_path / "xec", epochs=1, val_every_steps=10, mirror=True)
+    model = {"arch": "xec", "xec": {"width": 32, "head_width": 16, "fovea_rings": 4}}
+    fit = {"copies": 2, "epochs": 2, "batch_size": 50}
+    content = config.model_dump(mode="json")
+    content["model"], content["training"]["view_fit"] = model, fit
+    loaded = load_regressor(train_regressor(RegressorConfig.model_validate(content)))
+    assert loaded.layout == "physical"
+    assert set(loaded.model.heads) == {"energy", "uvwFI"}
     first = float(next(row["val_loss"] for row in metrics if row["val_loss"]))
     assert loaded.training["metrics"]["val_loss"] < 0.5 * first
+
+
+def test_views_that_do_not_fit_in_memory(configured, tmp_path):
+    content = configured(tmp_path / "views").model_dump(mode="json")
+    content["model"] = {"arch": "xec"}
+    content["training"]["view_fit"] = {"events": 10_000, "copies": 50, "memory_mb": 100}
+    with pytest.raises(UsageError, match="memory_mb"):
+        train_regressor(RegressorConfig.model_validate(content))
 
 
 def test_same_seed_same_weights(configured, tmp_path):

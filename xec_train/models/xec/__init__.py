@@ -6,7 +6,15 @@ it is needed for.  Beside ``arch: research``, which reproduces existing checkpoi
 """
 
 from xec_train.models.xec.config import XecModelConfig, XecNetworkConfig
+from xec_train.models.xec.encoder import RANGE, XecEncoder
 from xec_train.models.xec.moments import N_MOMENTS
 from xec_train.models.xec.regressor import XecRegressor
 
-__all__ = ["N_MOMENTS", "XecModelConfig", "XecNetworkConfig", "XecRegressor"]
+__all__ = [
+    "N_MOMENTS",
+    "RANGE",
+    "XecEncoder",
+    "XecModelConfig",
+    "XecNetworkConfig",
+    "XecRegressor",
+]

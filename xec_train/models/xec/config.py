@@ -14,12 +14,10 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class XecNetworkConfig(BaseModel):
-    """Architecture of a regressor, less what follows from its tasks."""
+    """Architecture of a regressor of arch xec, less what follows from its tasks."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    arch: Literal["xec"] = "xec"
-    """Architecture."""
     width: Annotated[int, Field(ge=16)] = 512
     """Width of the layers all tasks share."""
     depth: Annotated[int, Field(ge=1)] = 2
@@ -39,6 +37,8 @@ class XecNetworkConfig(BaseModel):
 class XecModelConfig(XecNetworkConfig):
     """Architecture of a regressor: only the heads in use exist."""
 
+    arch: Literal["xec"] = "xec"
+    """Architecture."""
     active_tasks: tuple[TaskName, ...] = ("angle", "energy", "timing", "uvwFI")
     """Tasks that have a head."""
     nll_tasks: tuple[TaskName, ...] = ()

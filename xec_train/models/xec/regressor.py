@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Final
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xec_deploy.normalisation import Normalisation
 from xec_train.models.tasks import TaskName
 from xec_train.models.xec.config import XecModelConfig
+from xec_train.models.xec.encoder import XecEncoder
 from xec_train.models.xec.moments import N_MOMENTS
-from xec_train.models.xec.view import EventView
 
-__all__ = ["RANGE", "XecRegressor"]
-
-RANGE: Final = 6.0
-"""Standard deviations to which inputs are limited: outside, the network stays what it is there."""
+__all__ = ["XecRegressor"]
 
 
 class XecRegressor(nn.Module):
@@ -33,24 +26,13 @@ class XecRegressor(nn.Module):
     config
         Architecture.
     normalisation
-        Of the input; the network sees photons and nanoseconds, whatever it is.
+        Of the input.
     """
-
-    mean: Tensor
-    inverse_spread: Tensor
 
     def __init__(self, config: XecModelConfig, normalisation: Normalisation) -> None:
         super().__init__()
         self.config = config
-        self.view = EventView(config, normalisation)
-        self.register_buffer("mean", torch.zeros(self.view.count))
-        self.register_buffer("inverse_spread", torch.ones(self.view.count))
-        widths = [self.view.count, *[config.width] * config.depth]
-        self.shared = nn.ModuleList(
-            nn.Linear(inputs, outputs)
-            for inputs, outputs in pairwise(widths)
-        )
-        self.dropout = nn.Dropout(config.dropout)
+        self.backbone = XecEncoder(config, normalisation)
         self.anchors = nn.ModuleDict(
             {task: nn.Linear(N_MOMENTS, config.outputs_of(task)) for task in config.active_tasks}
         )
@@ -67,26 +49,18 @@ class XecRegressor(nn.Module):
 
     def forward(self, x: Tensor) -> dict[TaskName, Tensor]:
         """Turn (batch, 4760, 2) into {task: (batch, outputs)}, means before log variances."""
-        # In float32 also under autocast: bfloat16 has three digits.
-        with torch.autocast(x.device.type, enabled=False):
-            standard = self.standardise(self.view(x))
-            anchors = self.anchor_estimates(standard[:, :N_MOMENTS])
-        corrections = self.corrections(standard.clamp(-RANGE, RANGE))
-        return {task: anchor + corrections[task] for task, anchor in anchors.items()}
-
-    def standardise(self, seen: Tensor) -> Tensor:
-        """Give what is seen, (batch, view.count), zero mean and unit spread."""
-        return (seen - self.mean) * self.inverse_spread
+        features, moments = self.backbone(x)
+        return self.join(self.anchor_estimates(moments), features)
 
     def anchor_estimates(self, moments: Tensor) -> dict[TaskName, Tensor]:
         """Turn standardised moments (batch, N_MOMENTS) into the estimates that are corrected."""
-        return {task: self.anchors[task](moments) for task in self.config.active_tasks}
+        # In full precision: a quantity spans hundreds of times its resolution.
+        with torch.autocast(moments.device.type, enabled=False):
+            return {task: self.anchors[task](moments) for task in self.config.active_tasks}
 
-    def corrections(self, limited: Tensor) -> dict[TaskName, Tensor]:
-        """Turn standardised inputs, limited to ``RANGE``, into what is added to the anchors."""
-        hidden = limited
-        for layer in self.shared:
-            hidden = self.dropout(functional.gelu(layer(hidden)))
+    def join(self, anchors: dict[TaskName, Tensor], features: Tensor) -> dict[TaskName, Tensor]:
+        """Add the corrections from shared features (batch, width) to the anchors' estimates."""
         return {
-            task: self.heads[task](hidden).to(limited.dtype) for task in self.config.active_tasks
+            task: anchor + self.heads[task](features).to(anchor.dtype)
+            for task, anchor in anchors.items()
         }

@@ -1,0 +1,63 @@
+"""The encoder of the project's own architecture: from an event to what all tasks share."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xec_deploy.normalisation import Normalisation
+from xec_train.models.xec.config import XecNetworkConfig
+from xec_train.models.xec.moments import N_MOMENTS
+from xec_train.models.xec.view import EventView
+
+__all__ = ["RANGE", "XecEncoder"]
+
+RANGE: Final = 6.0
+"""Standard deviations to which inputs are limited: outside, the network stays what it is there."""
+
+
+class XecEncoder(nn.Module):
+    """What is seen of an event, and layers on it.
+
+    Parameters
+    ----------
+    config
+        Architecture.
+    normalisation
+        Of the input; the network sees photons and nanoseconds, whatever it is.
+    """
+
+    mean: Tensor
+    inverse_spread: Tensor
+
+    def __init__(self, config: XecNetworkConfig, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.view = EventView(config, normalisation)
+        self.register_buffer("mean", torch.zeros(self.view.count))
+        self.register_buffer("inverse_spread", torch.ones(self.view.count))
+        widths = [self.view.count, *[config.width] * config.depth]
+        self.shared = nn.ModuleList(
+            nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn (batch, 4760, 2) into shared features (batch, width) and standardised moments."""
+        # In float32 also under autocast: bfloat16 has three digits.
+        with torch.autocast(x.device.type, enabled=False):
+            standard = self.standardise(self.view(x))
+        return self.features(standard.clamp(-RANGE, RANGE)), standard[:, :N_MOMENTS]
+
+    def standardise(self, seen: Tensor) -> Tensor:
+        """Give what is seen, (batch, view.count), zero mean and unit spread."""
+        return (seen - self.mean) * self.inverse_spread
+
+    def features(self, limited: Tensor) -> Tensor:
+        """Turn standardised inputs, limited to ``RANGE``, into shared features (batch, width)."""
+        for layer in self.shared:
+            limited = self.dropout(functional.gelu(layer(limited)))
+        return limited
