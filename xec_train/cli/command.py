@@ -61,15 +61,21 @@ class TrainCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Describe the options with the words of the configuration."""
-        from xec_train.config.places import describe_key  # noqa: PLC0415 - loads torch
-
-        kind = self.config_class()
         flags = {flag.parameter: flag for flag in self.flags}
         for parameter in self.params:
             if isinstance(parameter, click.Option) and parameter.name in flags:
                 flag = flags[parameter.name]
-                parameter.help = f"{flag.text or describe_key(kind, flag.key)} [{flag.key}]"
+                parameter.help = f"{flag.text or self._description(flag.key)} [{flag.key}]".strip()
         super().format_options(ctx, formatter)
+
+    def _description(self, key: str) -> str:
+        """Return the description of a key, nothing where the configuration cannot be loaded."""
+        try:
+            places = _import("xec_train.config.places")
+            text: str = places.describe_key(self.config_class(), key)
+        except MissingExtra:
+            return ""
+        return text
 
     def config_class(self) -> Any:
         """Return the class of the configuration."""
@@ -175,6 +181,6 @@ def _import(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith(("xec_", "xec_train")):
+        if (error.name or "").startswith("xec_"):
             raise
         raise MissingExtra(error.name or "torch", "train", needed_for="training") from error

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
 
 from xec_deploy.errors import UsageError
-from xec_train.config.overrides import Override
+
+if TYPE_CHECKING:
+    from xec_train.config import Override
 
 __all__ = [
     "COMMON_FLAGS",
@@ -220,6 +222,8 @@ def flag_overrides(flags: Sequence[Flag], ctx: click.Context) -> list[Override]:
     UsageError
         If two options give one key different values.
     """
+    from xec_train.config import Override  # noqa: PLC0415 - loads torch
+
     given: dict[str, Override] = {}
     for flag in flags:
         if ctx.get_parameter_source(flag.parameter) is not ParameterSource.COMMANDLINE:
@@ -243,7 +247,8 @@ def _by_task(override: Override) -> list[Override]:
     """Turn ``--tasks energy,timing`` into the switches of all tasks."""
     if override.key != "tasks":
         return [override]
-    from xec_train.models import TASK_DIMENSIONS  # noqa: PLC0415 - loads torch
+    from xec_train.config import Override  # noqa: PLC0415 - loads torch
+    from xec_train.models import TASK_DIMENSIONS  # noqa: PLC0415
 
     chosen = [name for value in override.value for name in str(value).split(",")]
     return [

@@ -1,6 +1,8 @@
 """Options of the training commands: those of the research code, and what they do."""
 
 import logging
+import subprocess
+import sys
 
 import click
 import pytest
@@ -226,6 +228,31 @@ def test_keys_of_another_architecture_are_named():
         "model.encoder_dim (model.arch is xec)"
     ]
     assert idle("--set", "model.xec.width=64") == ["model.xec (model.arch is research)"]
+
+
+def test_without_torch_help_works_and_training_names_the_extra():
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch':\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from xec_train.cli.main import main\n"
+        "main()"
+    )
+
+    def run(*arguments):
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    shown = run("regressor", "--help")
+    assert shown.returncode == 0
+    assert "[training.lr]" in shown.stdout
+    for arguments in (("regressor",), ("slurm", "regressor", "--partition", "gpu")):
+        refused = run(*arguments, "--config", "compact")
+        assert refused.returncode == ExitCode.UNUSABLE
+        assert "pip install 'xec-deploy[train]'" in refused.stderr
 
 
 def test_commands_listed_are_those_there_are():
