@@ -5,8 +5,9 @@ takes a hundredth of the arithmetic of convolutions over all faces and leaves to
 it is needed for.  Beside ``arch: research``, which reproduces existing checkpoints.
 """
 
-from xec_train.models.xec.config import XecModelConfig, XecNetworkConfig
+from xec_train.models.xec.config import XecMaeModelConfig, XecModelConfig, XecNetworkConfig
 from xec_train.models.xec.encoder import RANGE, XecEncoder
+from xec_train.models.xec.mae import XecMae
 from xec_train.models.xec.moments import N_MOMENTS
 from xec_train.models.xec.regressor import XecRegressor
 
@@ -14,6 +15,8 @@ __all__ = [
     "N_MOMENTS",
     "RANGE",
     "XecEncoder",
+    "XecMae",
+    "XecMaeModelConfig",
     "XecModelConfig",
     "XecNetworkConfig",
     "XecRegressor",

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xec_train.models.tasks import TASK_DIMENSIONS, TaskName
 
-__all__ = ["XecModelConfig", "XecNetworkConfig"]
+__all__ = ["XecMaeModelConfig", "XecModelConfig", "XecNetworkConfig"]
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -47,3 +47,10 @@ class XecModelConfig(XecNetworkConfig):
     def outputs_of(self, task: TaskName) -> int:
         """Width of a head: twice the outputs for a task trained with variances."""
         return TASK_DIMENSIONS[task] * (2 if task in self.nll_tasks else 1)
+
+
+class XecMaeModelConfig(XecNetworkConfig):
+    """Architecture of a masked autoencoder: the encoder and a layer that reads the light off it."""
+
+    arch: Literal["xec"] = "xec"
+    """Architecture."""

@@ -39,10 +39,23 @@ class EventView(nn.Module):
         pmts = c.N_SENSORS - c.N_MPPC
         self.count = N_MOMENTS + 2 * self.fovea.points**2 + cells + pmts
 
+    @property
+    def lights(self) -> int:
+        """Numbers that tell of light, which come first; the others tell what is live."""
+        return self.count - self.fovea.points**2
+
     def forward(self, x: Tensor) -> Tensor:
         """Look at the events."""
+        return self.look(x)[0]
+
+    def look(self, x: Tensor, centre: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Look at events, and say where the centre of the fovea is, u and v (batch, 2) [cm].
+
+        ``centre`` puts it elsewhere than in the centre of their light.
+        """
         light = self.light(x)
-        moments, centre = self.moments(light, x[..., 1])
+        moments, own = self.moments(light, x[..., 1])
+        centre = own if centre is None else centre
         sharp, live = self.fovea(light.inner, light.inner_live, centre)
         padded = functional.pad(light.inner[:, None], (0, 0, 0, PADDING))
         coarse = functional.avg_pool2d(padded, COARSE)
@@ -51,4 +64,4 @@ class EventView(nn.Module):
             torch.sqrt(part.flatten(1).clamp_min(0.0) / total)
             for part in (sharp, coarse, light.pmt)
         ]
-        return torch.cat([moments, *shares, live.flatten(1)], dim=1)
+        return torch.cat([moments, *shares, live.flatten(1)], dim=1), centre
