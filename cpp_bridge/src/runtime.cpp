@@ -18,8 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The functions used here are older; this is what has been tried.
-constexpr std::uint32_t kOldestApi = 17;
+/// The first that reads the graphs of `xec-deploy export` (IR 10); the functions used are older.
+constexpr std::uint32_t kOldestApi = 18;
 constexpr const char* kVariable = "XEC_ONNXRUNTIME";
 constexpr std::string_view kLibrary = "libonnxruntime.so";
 constexpr const char* kRemedy =
@@ -158,7 +158,10 @@ void Runtime::check(OrtStatus* status) const {
         return;
     }
     const Handle<OrtStatus> owner(status, api_->ReleaseStatus);
-    throw EngineError(std::string("ONNX Runtime says: ") + api_->GetErrorMessage(status));
+    std::string message = api_->GetErrorMessage(status);
+    std::replace(message.begin(), message.end(), '\n', ' ');
+    message.erase(message.find_last_not_of(' ') + 1);
+    throw EngineError("ONNX Runtime says: " + message);
 }
 
 } // namespace xec

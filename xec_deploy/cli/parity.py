@@ -19,6 +19,7 @@ from xec_deploy.parity import (
     ENGINES,
     BitComparison,
     Comparison,
+    MacroComparison,
     ParityReport,
     WorstEvent,
     check_parity,
@@ -41,6 +42,12 @@ __all__ = ["parity"]
     "--checkpoint", help="The file the bundle was exported from: reference for --data, and torch."
 )
 @click.option(
+    "--macro",
+    metavar="F.npz",
+    help="Events and results of the experiment's position fit: compare the C++ fit as well.",
+)
+@click.option("--geometry", metavar="F.csv", help="The sensor table the macro ran with.")
+@click.option(
     "--events",
     type=click.IntRange(min=1),
     default=DEFAULT_EVENTS,
@@ -53,6 +60,8 @@ def parity(
     data: tuple[str, ...],
     against: str | None,
     checkpoint: str | None,
+    macro: str | None,
+    geometry: str | None,
     events: int,
     as_json: bool,
 ) -> int:
@@ -68,6 +77,8 @@ def parity(
             data=data,
             against=names,
             checkpoint=checkpoint,
+            macro=macro,
+            geometry=geometry,
             events=events,
             progress=progress,
         )
@@ -91,6 +102,9 @@ def _print(report: ParityReport) -> None:
     if report.preprocessing:
         console.print()
         _print_preprocessing(console, report.preprocessing)
+    if report.macro:
+        console.print()
+        _print_macro(console, report.macro)
     console.print()
     verdict = "[green]passed[/]" if report.passed else "[red]failed[/]"
     console.print(f"gates version {report.gates_version}: {verdict}")
@@ -138,7 +152,7 @@ def _print_comparisons(console: Console, comparisons: tuple[Comparison, ...]) ->
         )
 
 
-def _verdict(part: Comparison | BitComparison) -> Text:
+def _verdict(part: Comparison | BitComparison | MacroComparison) -> Text:
     if isinstance(part, Comparison) and part.one_sided:
         return Text(f"failed: {part.one_sided} events not a number in one only", "red")
     return Text("ok", "green") if part.passed else Text("failed", "red")
@@ -155,4 +169,26 @@ def _print_preprocessing(console: Console, parts: tuple[BitComparison, ...]) -> 
     for part in parts:
         where = "" if part.first is None else f", first at {part.first}"
         table.add_row(part.inputs, str(part.values), f"{part.different}{where}", _verdict(part))
+    console.print(table)
+
+
+def _print_macro(console: Console, parts: tuple[MacroComparison, ...]) -> None:
+    table = Table(
+        "C++ fit less the macro's",
+        *("values", "p50", "p99", "max", "unit", "tolerance"),
+        *("within", "as good", "failed", "verdict"),
+        box=None,
+        pad_edge=False,
+    )
+    for part in parts:
+        figures = (part.p50, part.p99, part.maximum)
+        table.add_row(
+            part.quantity,
+            str(part.values),
+            *(f"{value:.2g}" for value in figures),
+            part.unit or "1",
+            f"{part.tolerance:g}",
+            *(str(count) for count in (part.within, part.better, part.failed)),
+            _verdict(part),
+        )
     console.print(table)

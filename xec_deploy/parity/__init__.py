@@ -6,6 +6,7 @@ from xec_deploy.parity.results import (
     BitComparison,
     Comparison,
     EventSet,
+    MacroComparison,
     ParityReport,
     WorstEvent,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "Comparison",
     "EventSet",
     "Gates",
+    "MacroComparison",
     "ParityReport",
     "WorstEvent",
     "check_parity",

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from xec_deploy.bundle import Bundle
+from xec_deploy.errors import BundleError
 from xec_deploy.export.graph import DeployedRegressor
 from xec_deploy.parity.metrics import Outputs
 from xec_deploy.parity.reference import Run
@@ -29,6 +30,11 @@ def checkpoint_run(bundle: Bundle, checkpoint: str | PathLike[str], *, double: b
         The file.
     double
         Compute in float64.
+
+    Raises
+    ------
+    BundleError
+        If it cannot be loaded, or has other tasks.
     """
     manifest = bundle.manifest
     logarithmic: tuple[TaskName, ...] = tuple(
@@ -37,6 +43,13 @@ def checkpoint_run(bundle: Bundle, checkpoint: str | PathLike[str], *, double: b
         if task.log_transform
     )
     loaded = load_regressor(checkpoint, layout=manifest.layout, log_transform=logarithmic)
+    tasks = list(loaded.model.config.active_tasks)
+    if tasks != list(manifest.tasks):
+        raise BundleError(
+            f"other tasks than the bundle's: {', '.join(tasks)}",
+            where=str(checkpoint),
+            fix=f"Pass the checkpoint of {manifest.name!r}, with {', '.join(manifest.tasks)}.",
+        )
     dtype = torch.float64 if double else torch.float32
     module = DeployedRegressor(loaded.model, loaded.normalisation, loaded.log_transform)
     module = module.eval().to(dtype)

@@ -9,6 +9,7 @@ from os import PathLike
 
 from xec_deploy.backends import BACKENDS, create_backend
 from xec_deploy.bundle import Bundle
+from xec_deploy.cpp import Model
 from xec_deploy.errors import MissingExtra, UsageError, nearest
 from xec_deploy.parity.reference import Run
 
@@ -67,8 +68,6 @@ def open_subject(
 
 
 def _cpp(bundle: Bundle, precision: str) -> Subject:
-    from xec_deploy.cpp import Model  # noqa: PLC0415 - other engines do without the module
-
     # The graph alone: opening the folder would refuse a bundle that is to be measured.
     model = Model(bundle.graph(precision))
     version = model.runtime.partition(" (")[0]

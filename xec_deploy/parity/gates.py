@@ -10,7 +10,23 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat
 
 from xec_deploy.errors import UsageError, nearest
 
-__all__ = ["Gates", "load_gates"]
+__all__ = ["Gates", "MacroGates", "load_gates"]
+
+
+class MacroGates(BaseModel):
+    """How far the C++ fit may be from the experiment's macro."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage1_cm: PositiveFloat
+    """Largest difference of a component of the first stage."""
+    fit_cm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    """Largest differences of u, v, w."""
+    chi2_relative: PositiveFloat
+    """How much above the macro's a chi-square may be where the points differ more."""
+    dead_relative: PositiveFloat
+    dead_photons: PositiveFloat
+    """Of a dead channel's prediction: relative, and photons beside."""
 
 
 class Gates(BaseModel):
@@ -22,6 +38,7 @@ class Gates(BaseModel):
     precision: dict[str, PositiveFloat]
     preprocessing: NonNegativeInt
     """Values of the C++ preprocessing that may differ from Python's."""
+    macro: MacroGates
 
     def of(self, precision: str) -> float:
         """Return the gate of a precision.

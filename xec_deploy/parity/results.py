@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["BitComparison", "Comparison", "EventSet", "ParityReport", "WorstEvent"]
+__all__ = [
+    "BitComparison",
+    "Comparison",
+    "EventSet",
+    "MacroComparison",
+    "ParityReport",
+    "WorstEvent",
+]
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,46 @@ class BitComparison:
 
 
 @dataclass(frozen=True)
+class MacroComparison:
+    """One quantity of the C++ fit against the experiment's macro.
+
+    Attributes
+    ----------
+    quantity, unit
+        What is compared; unit None for a ratio.
+    values
+        How many.
+    tolerance
+        Largest difference allowed, in ``unit``.
+    within
+        Values within it.
+    better
+        Others that are at least as good: their fit's chi-square is not above the macro's, or the
+        value is too small to count.
+    failed
+        The rest.
+    p50, p99, maximum
+        Quantiles of the absolute difference.
+    """
+
+    quantity: str
+    unit: str | None
+    values: int
+    tolerance: float
+    within: int
+    better: int
+    failed: int
+    p50: float
+    p99: float
+    maximum: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether there was something to compare and nothing failed."""
+        return self.values > 0 and self.failed == 0
+
+
+@dataclass(frozen=True)
 class ParityReport:
     """Everything that was compared.
 
@@ -170,7 +217,7 @@ class ParityReport:
         Its name and hashes.
     gates_version
         Version of ``gates.yaml``.
-    event_sets, comparisons, preprocessing
+    event_sets, comparisons, preprocessing, macro
         What was compared and what came out.
     """
 
@@ -180,12 +227,15 @@ class ParityReport:
     event_sets: tuple[EventSet, ...]
     comparisons: tuple[Comparison, ...]
     preprocessing: tuple[BitComparison, ...]
+    macro: tuple[MacroComparison, ...] = ()
 
     @property
     def passed(self) -> bool:
         """Whether every gate is kept."""
-        return all(part.passed for part in self.comparisons) and all(
-            part.passed for part in self.preprocessing
+        return (
+            all(part.passed for part in self.comparisons)
+            and all(part.passed for part in self.preprocessing)
+            and all(part.passed for part in self.macro)
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -199,4 +249,6 @@ class ParityReport:
             }
         for entry, bits in zip(record["preprocessing"], self.preprocessing, strict=True):
             entry |= {"passed": bits.passed}
+        for entry, fitted in zip(record["macro"], self.macro, strict=True):
+            entry |= {"passed": fitted.passed}
         return record

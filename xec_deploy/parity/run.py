@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xec_deploy.bundle import Bundle, open_bundle
+from xec_deploy.detector import GeometryLike
 from xec_deploy.errors import UsageError
 from xec_deploy.parity.engines import CPP, Subject, default_engines, open_subject
 from xec_deploy.parity.events import ParityEvents, golden_events, read_events
 from xec_deploy.parity.gates import load_gates
+from xec_deploy.parity.macro import compare_with_macro
 from xec_deploy.parity.metrics import compare
 from xec_deploy.parity.preprocessing import compare_preprocessing
 from xec_deploy.parity.reference import graph_reference, torch_reference
@@ -34,6 +36,8 @@ def check_parity(
     data: Sequence[str] = (),
     against: Sequence[str] | None = None,
     checkpoint: str | PathLike[str] | None = None,
+    macro: str | PathLike[str] | None = None,
+    geometry: GeometryLike | None = None,
     events: int = DEFAULT_EVENTS,
     progress: Callable[[int], Any] | None = None,
 ) -> ParityReport:
@@ -54,6 +58,11 @@ def check_parity(
         needs ``checkpoint``.
     checkpoint
         The file the bundle was exported from.
+    macro
+        Events and results of the experiment's position fit, see
+        :func:`~xec_deploy.parity.macro.compare_with_macro`: the C++ fit is compared too.
+    geometry
+        The geometry the macro ran with; None for the design.
     events
         Events of ``data`` to compare.
     progress
@@ -70,6 +79,10 @@ def check_parity(
     if events < 1:
         raise UsageError(f"{events} events to compare", fix="Pass --events 1 or more.")
     engines = tuple(dict.fromkeys(against)) if against else default_engines(checkpoint)
+    if macro is not None and CPP not in engines:
+        raise UsageError(
+            "the macro's fits are compared with the C++ ones", fix="Add cpp to --against."
+        )
     # Engines first: a name that is wrong should not wait for the reference.
     subjects = list(_subjects(opened, engines, checkpoint))
     sets, references, facts = _event_sets(opened, data, checkpoint, events, progress)
@@ -85,6 +98,7 @@ def check_parity(
         if CPP in engines
         else ()
     )
+    fits = () if macro is None else compare_with_macro(macro, geometry, gates.macro)
     return ParityReport(
         path=str(opened.path),
         bundle=opened.identity,
@@ -92,6 +106,7 @@ def check_parity(
         event_sets=facts,
         comparisons=tuple(comparisons),
         preprocessing=preprocessing,
+        macro=fits,
     )
 
 
