@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -180,3 +181,7 @@ def test_all_precisions_are_compared_with_their_gates(bundle, tmp_path):
     assert {(part.precision, part.gate) for part in report.comparisons} == {
         ("fp32", 0.001), ("fp16", 0.02),
     }  # fmt: skip
+
+
+def test_nothing_compared_is_no_pass(report):
+    assert not replace(report, comparisons=()).passed

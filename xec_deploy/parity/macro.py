@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,7 +17,7 @@ from xec_deploy.parity.results import MacroComparison
 
 __all__ = ["compare_with_macro"]
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 ARRAYS = (
     *("npho", "dead", "uvw_start", "uvw_stage1", "uvw_fit", "fit_chisq_ndf"),

@@ -231,9 +231,10 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every gate is kept."""
+        """Whether there was something to compare and every gate is kept."""
         return (
-            all(part.passed for part in self.comparisons)
+            bool(self.comparisons)
+            and all(part.passed for part in self.comparisons)
             and all(part.passed for part in self.preprocessing)
             and all(part.passed for part in self.macro)
         )
