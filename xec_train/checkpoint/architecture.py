@@ -18,6 +18,9 @@ from xec_train.models import (
     InpainterModelConfig,
     MAEModelConfig,
     ModelConfig,
+    XecEncoderConfig,
+    XecInpainterModelConfig,
+    XecMaeModelConfig,
     XecModelConfig,
 )
 
@@ -32,6 +35,13 @@ CONFIGS: Final[dict[Kind, type[EncoderConfig]]] = {
     "inpainter": InpainterModelConfig,
     "encoder": EncoderConfig,
 }
+OWN_CONFIGS: Final[dict[Kind, type[BaseModel]]] = {
+    "regressor": XecModelConfig,
+    "mae": XecMaeModelConfig,
+    "inpainter": XecInpainterModelConfig,
+    "encoder": XecEncoderConfig,
+}
+"""The same for the project's own architecture, whose checkpoints state everything."""
 IRRELEVANT: Final = frozenset(
     {"arch", "head_dropout", "transformer_dropout", "drop_path_rate", "npho_scale2"}
     | {"head_channels", "hex_head_channels", "cross_attn_k", "cross_attn_hidden"}
@@ -50,7 +60,7 @@ class Architecture:
     ``normalisation`` is None where nothing is known of it.
     """
 
-    model: EncoderConfig | XecModelConfig
+    model: BaseModel
     normalisation: Normalisation | None
     assumed: tuple[str, ...]
 
@@ -71,9 +81,8 @@ def architecture(contents: Contents, given: Mapping[str, Any] | None = None) -> 
         If ``given`` has an unknown key.
     """
     given = dict(given or {})
-    config_type: type[EncoderConfig | XecModelConfig] = CONFIGS[contents.kind]
-    if (contents.config or {}).get("arch") == "xec":
-        config_type = XecModelConfig
+    own = (contents.config or {}).get("arch") == "xec" and contents.kind in OWN_CONFIGS
+    config_type: type[BaseModel] = (OWN_CONFIGS if own else CONFIGS)[contents.kind]
     known = {*config_type.model_fields, *Normalisation.model_fields}
     for key in given:
         if key not in known:
@@ -90,7 +99,6 @@ def architecture(contents: Contents, given: Mapping[str, Any] | None = None) -> 
             where=contents.where,
             fix="Give the values of outer_fine_pool and of the normalisation.",
         )
-    own = config_type is XecModelConfig
     values = {**({} if own else _inferred(contents)), **given, **stated}
     if contents.kind == "regressor" and not own:
         values["heads"] = _heads(contents.state)

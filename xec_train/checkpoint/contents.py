@@ -111,13 +111,18 @@ def detect_kind(state: Mapping[str, Tensor]) -> Kind | None:
     firsts = {name.split(".", 1)[0] for name in state}
     if {"heads", "backbone"} <= firsts:
         return "regressor"
+    if {"inner_head", "tube_head"} <= firsts:
+        return "inpainter"
+    if {"encoder", "decoder", "unit"} <= firsts:
+        return "mae"
     if "encoder" in firsts:
         if firsts & {"cross_attn_head", "head_inner"}:
             return "inpainter"
         if "dec_inner" in firsts:
             return "mae"
         return "encoder" if firsts == {"encoder"} else None
-    return "encoder" if {"pos_embed", "fusion_transformer"} <= firsts else None
+    alone = {"pos_embed", "fusion_transformer"}, {"inverse_spread", "shared"}
+    return "encoder" if any(names <= firsts for names in alone) else None
 
 
 def encoder_part(contents: Contents) -> dict[str, Tensor]:

@@ -22,14 +22,19 @@ from xec_train.checkpoint.contents import (
     read,
 )
 from xec_train.models import (
-    XEC_MAE,
+    EncoderConfig,
+    Inpainter,
     InpainterModelConfig,
     MAEModelConfig,
+    MaskedAutoencoder,
     ModelConfig,
     Regressor,
     TaskName,
-    XEC_Inpainter,
     XECEncoder,
+    XecEncoder,
+    XecEncoderConfig,
+    XecInpainterModelConfig,
+    XecMaeModelConfig,
     XecModelConfig,
     build_inpainter,
     build_mae,
@@ -92,7 +97,7 @@ class RegressorCheckpoint(_Checkpoint):
 class MAECheckpoint(_Checkpoint):
     """A masked autoencoder, in eval mode, float32."""
 
-    model: XEC_MAE
+    model: MaskedAutoencoder
     normalisation: Normalisation
 
 
@@ -100,7 +105,7 @@ class MAECheckpoint(_Checkpoint):
 class InpainterCheckpoint(_Checkpoint):
     """An inpainter, in eval mode, float32."""
 
-    model: XEC_Inpainter
+    model: Inpainter
     normalisation: Normalisation
 
 
@@ -111,7 +116,7 @@ class EncoderCheckpoint(_Checkpoint):
     ``normalisation`` is None for a bare state dict, which says nothing of it.
     """
 
-    model: XECEncoder
+    model: XECEncoder | XecEncoder
     normalisation: Normalisation | None
 
 
@@ -270,7 +275,9 @@ def _mae(
 ) -> MAECheckpoint:
     chosen, found = _layout(contents, layout), architecture(contents, config)
     normalisation = _known(found, contents)
-    model = build_mae(cast("MAEModelConfig", found.model), get_layout(chosen), normalisation)
+    model = build_mae(
+        cast("MAEModelConfig | XecMaeModelConfig", found.model), get_layout(chosen), normalisation
+    )
     load_strictly(model, contents.state, contents.where)
     return MAECheckpoint(
         model=model.eval(),
@@ -285,7 +292,9 @@ def _inpainter(
     chosen, found = _layout(contents, layout), architecture(contents, config)
     normalisation = _known(found, contents)
     model = build_inpainter(
-        cast("InpainterModelConfig", found.model), get_layout(chosen), normalisation
+        cast("InpainterModelConfig | XecInpainterModelConfig", found.model),
+        get_layout(chosen),
+        normalisation,
     )
     load_strictly(model, contents.state, contents.where)
     return InpainterCheckpoint(
@@ -299,14 +308,19 @@ def _encoder(
     contents: Contents, layout: LayoutName | None, config: Mapping[str, Any] | None
 ) -> EncoderCheckpoint:
     chosen, found = _layout(contents, layout), architecture(contents, config)
-    if isinstance(found.model, XecModelConfig):
+    if isinstance(found.model, XecInpainterModelConfig):
         raise BundleError(
-            "the encoder of arch xec is not a model of its own",
+            "an inpainter of arch xec has no encoder",
             where=contents.where,
-            fix="Load the regressor, whose backbone it is.",
+            fix="Load the inpainter itself.",
         )
-    sentinel_time = (found.normalisation or Normalisation()).sentinel_time
-    model = XECEncoder(found.model, get_layout(chosen), sentinel_time)
+    model: XECEncoder | XecEncoder
+    if isinstance(found.model, XecModelConfig | XecEncoderConfig):
+        model = XecEncoder(found.model, _known(found, contents))
+    else:
+        research = cast("EncoderConfig", found.model)
+        sentinel_time = (found.normalisation or Normalisation()).sentinel_time
+        model = XECEncoder(research, get_layout(chosen), sentinel_time)
     load_strictly(model, encoder_part(contents), contents.where)
     return EncoderCheckpoint(
         model=model.eval(),

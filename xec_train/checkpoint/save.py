@@ -9,20 +9,27 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from xec_deploy.detector.layout import LayoutName
 from xec_deploy.normalisation import Normalisation
 from xec_train.checkpoint.contents import Kind
 from xec_train.models import (
-    XEC_MAE,
     EncoderConfig,
+    Inpainter,
     InpainterModelConfig,
     MAEModelConfig,
+    MaskedAutoencoder,
     ModelConfig,
     Regressor,
     TaskName,
     XEC_Inpainter,
+    XecEncoderConfig,
+    XecInpainter,
+    XecInpainterModelConfig,
+    XecMae,
+    XecMaeModelConfig,
     XecModelConfig,
     XECMultiHeadModel,
 )
@@ -40,8 +47,11 @@ __all__ = [
 
 FORMAT: Final = 1
 EMA_PREFIX: Final = "module."
-KIND_OF: Final[tuple[tuple[type[EncoderConfig | XecModelConfig], Kind], ...]] = (
+KIND_OF: Final[tuple[tuple[type[BaseModel], Kind], ...]] = (
     (XecModelConfig, "regressor"),
+    (XecInpainterModelConfig, "inpainter"),
+    (XecMaeModelConfig, "mae"),
+    (XecEncoderConfig, "encoder"),
     (ModelConfig, "regressor"),
     (MAEModelConfig, "mae"),
     (InpainterModelConfig, "inpainter"),
@@ -50,7 +60,7 @@ KIND_OF: Final[tuple[tuple[type[EncoderConfig | XecModelConfig], Kind], ...]] = 
 
 
 def checkpoint_entries(
-    model: EncoderConfig | XecModelConfig,
+    model: BaseModel,
     layout: LayoutName,
     normalisation: Normalisation,
     *,
@@ -115,7 +125,7 @@ def regressor_entries(
 
 
 def encoder_entries(
-    model: EncoderConfig,
+    model: EncoderConfig | XecEncoderConfig,
     layout: LayoutName,
     normalisation: Normalisation,
     *,
@@ -123,7 +133,8 @@ def encoder_entries(
     training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the entries of a checkpoint of an encoder alone, given any model's configuration."""
-    config = EncoderConfig(**model.model_dump(include=set(EncoderConfig.model_fields)))
+    kind = XecEncoderConfig if isinstance(model, XecEncoderConfig) else EncoderConfig
+    config = kind(**model.model_dump(include=set(kind.model_fields)))
     return checkpoint_entries(
         config, layout, normalisation, model_state=encoder_state, training=training
     )
@@ -153,7 +164,7 @@ def save_regressor(
 
 def save_mae(
     path: str | PathLike[str],
-    model: XEC_MAE,
+    model: MaskedAutoencoder,
     *,
     ema_state: Mapping[str, Tensor] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -164,7 +175,7 @@ def save_mae(
 
 def save_inpainter(
     path: str | PathLike[str],
-    model: XEC_Inpainter,
+    model: Inpainter,
     *,
     ema_state: Mapping[str, Tensor] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -175,14 +186,14 @@ def save_inpainter(
 
 def save_encoder(
     path: str | PathLike[str],
-    model: XEC_MAE | XEC_Inpainter,
+    model: MaskedAutoencoder | XEC_Inpainter,
     *,
     training: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the encoder of a model alone, replacing the file atomically."""
     entries = encoder_entries(
         model.config,
-        model.layout.name,
+        "physical" if isinstance(model, XecMae) else model.layout.name,
         model.normalisation,
         encoder_state=model.encoder.state_dict(),
         training=training,
@@ -192,13 +203,13 @@ def save_encoder(
 
 def _save(
     path: str | PathLike[str],
-    model: XEC_MAE | XEC_Inpainter,
+    model: MaskedAutoencoder | Inpainter,
     ema_state: Mapping[str, Tensor] | None,
     training: Mapping[str, Any] | None,
 ) -> None:
     entries = checkpoint_entries(
         model.config,
-        model.layout.name,
+        "physical" if isinstance(model, XecInpainter | XecMae) else model.layout.name,
         model.normalisation,
         model_state=model.state_dict(),
         ema_state=ema_state,

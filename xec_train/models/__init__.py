@@ -20,17 +20,34 @@ from xec_train.models.research import (
     padded_sensors,
 )
 from xec_train.models.tasks import TASK_DIMENSIONS, TaskName
-from xec_train.models.xec import XecModelConfig, XecNetworkConfig, XecRegressor
+from xec_train.models.xec import (
+    XecEncoder,
+    XecEncoderConfig,
+    XecInpainter,
+    XecInpainterModelConfig,
+    XecInpainterNetworkConfig,
+    XecMae,
+    XecMaeModelConfig,
+    XecModelConfig,
+    XecNetworkConfig,
+    XecRegressor,
+)
 
 Regressor = XECMultiHeadModel | XecRegressor
 """A regressor of any architecture."""
+MaskedAutoencoder = XEC_MAE | XecMae
+"""A masked autoencoder of any architecture."""
+Inpainter = XEC_Inpainter | XecInpainter
+"""An inpainter of any architecture."""
 
 __all__ = [
     "TASK_DIMENSIONS",
     "XEC_MAE",
     "EncoderConfig",
+    "Inpainter",
     "InpainterModelConfig",
     "MAEModelConfig",
+    "MaskedAutoencoder",
     "ModelConfig",
     "NetworkConfig",
     "Regressor",
@@ -38,6 +55,13 @@ __all__ = [
     "XECEncoder",
     "XECMultiHeadModel",
     "XEC_Inpainter",
+    "XecEncoder",
+    "XecEncoderConfig",
+    "XecInpainter",
+    "XecInpainterModelConfig",
+    "XecInpainterNetworkConfig",
+    "XecMae",
+    "XecMaeModelConfig",
     "XecModelConfig",
     "XecNetworkConfig",
     "XecRegressor",
@@ -61,24 +85,33 @@ def build_regressor(
     return XECMultiHeadModel(config, layout, normalisation)
 
 
-def build_mae(config: MAEModelConfig, layout: Layout, normalisation: Normalisation) -> XEC_MAE:
-    """Return a masked autoencoder, randomly initialised.
+def build_mae(
+    config: MAEModelConfig | XecMaeModelConfig, layout: Layout, normalisation: Normalisation
+) -> MaskedAutoencoder:
+    """Return a masked autoencoder of the architecture ``config`` describes, randomly initialised.
 
-    It turns normalised events and a mask of hidden sensors into predictions (batch, 4760,
-    channels) of all sensors, in normalised units.
+    It turns normalised events and a mask of hidden sensors into predictions: of arch research,
+    (batch, 4760, channels) of all sensors in normalised units; of arch xec, of the view of the
+    whole event.
     """
+    if isinstance(config, XecMaeModelConfig):
+        return XecMae(config, normalisation)
     return XEC_MAE(config, layout, normalisation)
 
 
 def build_inpainter(
-    config: InpainterModelConfig,
+    config: InpainterModelConfig | XecInpainterModelConfig,
     layout: Layout,
     normalisation: Normalisation,
     positions: Geometry | str | PathLike[str] | None = None,
-) -> XEC_Inpainter:
-    """Return an inpainter, randomly initialised, with the interface of a masked autoencoder.
+) -> Inpainter:
+    """Return an inpainter, randomly initialised.
 
-    ``positions`` is where a cross-attention head takes the sensors to be: a geometry, a sensor
-    table (``.csv``), a text file with lines ``id x y z`` [cm], or None for the design.
+    Every inpainter turns normalised events and a mask of hidden sensors into predictions (batch,
+    4760, channels) in normalised units.  ``positions`` is where a cross-attention head takes the
+    sensors to be: a geometry, a sensor table (``.csv``), a text file with lines ``id x y z`` [cm],
+    or None for the design.
     """
+    if isinstance(config, XecInpainterModelConfig):
+        return XecInpainter(config, normalisation)
     return XEC_Inpainter(config, layout, normalisation, positions)

@@ -5,8 +5,18 @@ takes a hundredth of the arithmetic of convolutions over all faces and leaves to
 it is needed for.  Beside ``arch: research``, which reproduces existing checkpoints.
 """
 
-from xec_train.models.xec.config import XecMaeModelConfig, XecModelConfig, XecNetworkConfig
+from xec_train.models.xec.config import (
+    XecEncoderConfig,
+    XecMaeModelConfig,
+    XecModelConfig,
+    XecNetworkConfig,
+)
 from xec_train.models.xec.encoder import RANGE, XecEncoder
+from xec_train.models.xec.inpainter import XecInpainter
+from xec_train.models.xec.inpainter_config import (
+    XecInpainterModelConfig,
+    XecInpainterNetworkConfig,
+)
 from xec_train.models.xec.mae import XecMae
 from xec_train.models.xec.moments import N_MOMENTS
 from xec_train.models.xec.regressor import XecRegressor
@@ -15,6 +25,10 @@ __all__ = [
     "N_MOMENTS",
     "RANGE",
     "XecEncoder",
+    "XecEncoderConfig",
+    "XecInpainter",
+    "XecInpainterModelConfig",
+    "XecInpainterNetworkConfig",
     "XecMae",
     "XecMaeModelConfig",
     "XecModelConfig",

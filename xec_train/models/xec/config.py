@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xec_train.models.tasks import TASK_DIMENSIONS, TaskName
 
-__all__ = ["XecMaeModelConfig", "XecModelConfig", "XecNetworkConfig"]
+__all__ = ["XecEncoderConfig", "XecMaeModelConfig", "XecModelConfig", "XecNetworkConfig"]
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -49,8 +49,12 @@ class XecModelConfig(XecNetworkConfig):
         return TASK_DIMENSIONS[task] * (2 if task in self.nll_tasks else 1)
 
 
-class XecMaeModelConfig(XecNetworkConfig):
-    """Architecture of a masked autoencoder: the encoder and a layer that reads the light off it."""
+class XecEncoderConfig(XecNetworkConfig):
+    """Architecture of an encoder alone."""
 
     arch: Literal["xec"] = "xec"
     """Architecture."""
+
+
+class XecMaeModelConfig(XecEncoderConfig):
+    """Architecture of a masked autoencoder: the encoder and a layer that reads the light off it."""
