@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from xec_train.config.sections import MlflowConfig
 from xec_train.config.sensors import SensorConfig, SensorModel, SensorTraining
-from xec_train.config.types import Count, FaceName, Rate, Share
-from xec_train.models.config import InpainterModelConfig
+from xec_train.config.types import Count, FaceName, LayoutChoice, Rate, Share
+from xec_train.models import (
+    InpainterModelConfig,
+    XecInpainterModelConfig,
+    XecInpainterNetworkConfig,
+)
 
 __all__ = ["InpainterConfig", "InpainterModel", "InpainterTraining"]
 
@@ -17,6 +21,10 @@ __all__ = ["InpainterConfig", "InpainterModel", "InpainterTraining"]
 class InpainterModel(InpainterModelConfig, SensorModel):
     """The network."""
 
+    # A choice where a research network's own configuration has a fact.
+    arch: Literal["research", "xec"] = "research"  # type: ignore[assignment]
+    """Architecture: that of existing checkpoints, or the project's own, described by model.xec."""
+    xec: XecInpainterNetworkConfig = XecInpainterNetworkConfig()
     mask_ratio: Share | dict[FaceName, Share] = 0.05
     """Share of the valid sensors that is masked, for all or by face."""
     mask_ratio_min: Rate | None = None
@@ -36,6 +44,9 @@ class InpainterTraining(SensorTraining):
     """Passes over the data."""
     mae_checkpoint: str | None = None
     """Checkpoint of an MAE whose encoder to start from."""
+    loss_units: Literal["normalised", "statistics"] = "normalised"
+    """Unit of the photon loss: of the normalised input, or the error expected at the predicted
+    light (photon statistics and a tenth of it), which with mse leaves no bias in photons."""
     dead_board_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability that an event has boards of 16 sensors masked too, one to four of them."""
 
@@ -59,15 +70,31 @@ class InpainterConfig(SensorConfig):
         low, high = self.model.mask_ratio_min, self.model.mask_ratio
         if low is not None and (isinstance(high, dict) or low > high):
             raise ValueError("model.mask_ratio_min needs a single model.mask_ratio, not below it")
+        if self.model.arch == "xec":
+            if self.model.predict_channels != ("npho",):
+                raise ValueError("model.predict_channels must be [npho] where model.arch is xec")
+            if self.training.mae_checkpoint is not None:
+                raise ValueError(
+                    "training.mae_checkpoint is an encoder, which model.arch xec does not have"
+                )
         return self
+
+    @property
+    def layout(self) -> LayoutChoice:
+        """Layout in effect."""
+        return self.model.layout or ("physical" if self.model.arch == "xec" else "research")
 
     @property
     def encoder_frozen(self) -> bool:
         """Whether only the heads are trained."""
+        if self.model.arch == "xec":
+            return False
         stated = self.model.freeze_encoder
         return self.training.mae_checkpoint is not None if stated is None else stated
 
-    def network(self) -> InpainterModelConfig:
+    def network(self) -> InpainterModelConfig | XecInpainterModelConfig:
         """Return the configuration of the model."""
+        if self.model.arch == "xec":
+            return XecInpainterModelConfig(**self.model.xec.model_dump())
         names = set(InpainterModelConfig.model_fields)
         return InpainterModelConfig(**self.model.model_dump(include=names))

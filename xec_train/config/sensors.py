@@ -70,7 +70,7 @@ class IntensityReweighting(Section):
     enabled: bool = False
     """Weight events by the inverse frequency of their total light."""
     nbins: Annotated[int, Field(ge=2)] = 5
-    """Quantile bins of the total light."""
+    """Bins of equal width between the 1 % and 99 % quantiles of the total light."""
     target: Literal["uniform", "sqrt"] = "uniform"
     """Each bin counts the same, or by the root of its events."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -113,8 +111,7 @@ class XecInpainter(nn.Module):
         return (moments - self.mean) * self.inverse_spread
 
     @torch.no_grad()
-    def measure(self, events: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Take mean and spread of the moments from events and masks as `forward` takes them."""
-        moments = torch.cat([self.look(x, mask).moments for x, mask in events]).double()
-        self.mean.copy_(moments.mean(dim=0))
-        self.inverse_spread.copy_(1.0 / moments.std(dim=0).clamp_min(1e-6))
+    def measure(self, moments: Tensor) -> None:
+        """Take mean and spread of the moments (events, N_MOMENTS) of a sample."""
+        self.mean.copy_(moments.double().mean(dim=0))
+        self.inverse_spread.copy_(1.0 / moments.double().std(dim=0).clamp_min(1e-6))
