@@ -24,6 +24,9 @@ class XecNetworkConfig(BaseModel):
     """Number of those layers."""
     head_width: Annotated[int, Field(ge=8)] = 128
     """Width of the layer each task has of its own."""
+    summary_width: Annotated[int, Field(ge=1)] | None = None
+    """Numbers to which the whole inner face, the PMTs and the map of live sensors are each
+    summarised ahead of the shared layers; null: not at all."""
     dropout: Rate = 0.0
     """Dropout after each shared layer."""
     fovea_rings: Annotated[int, Field(ge=2, le=20)] = 8

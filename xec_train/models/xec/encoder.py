@@ -20,6 +20,11 @@ RANGE: Final = 6.0
 """Standard deviations to which inputs are limited: outside, the network stays what it is there."""
 
 
+PERIPHERY: Final = ("coarse", "pmts", "live")
+"""Parts of what is seen that say little each: a weight from every one of them to every shared
+neuron learns their noise first."""
+
+
 class XecEncoder(nn.Module):
     """What is seen of an event, and layers on it.
 
@@ -39,11 +44,26 @@ class XecEncoder(nn.Module):
         self.view = EventView(config, normalisation)
         self.register_buffer("mean", torch.zeros(self.view.count))
         self.register_buffer("inverse_spread", torch.ones(self.view.count))
-        widths = [self.view.count, *[config.width] * config.depth]
+        parts = self.view.parts
+        self.summaries = nn.ModuleDict(
+            {name: nn.Linear(parts[name], config.summary_width) for name in PERIPHERY}
+            if config.summary_width is not None
+            else {}
+        )
+        inputs = sum(
+            self.summaries[name].out_features if name in self.summaries else count  # type: ignore[misc]
+            for name, count in parts.items()
+        )
+        widths = [inputs, *[config.width] * config.depth]
         self.shared = nn.ModuleList(
             nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)
         )
         self.dropout = nn.Dropout(config.dropout)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """All that is trained: from what is seen to the shared features."""
+        return nn.ModuleList([self.summaries, self.shared])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Turn (batch, 4760, 2) into shared features (batch, width) and standardised moments."""
@@ -58,6 +78,16 @@ class XecEncoder(nn.Module):
 
     def features(self, limited: Tensor) -> Tensor:
         """Turn standardised inputs, limited to ``RANGE``, into shared features (batch, width)."""
+        hidden = limited
+        if self.summaries:
+            parts = torch.split(limited, list(self.view.parts.values()), dim=1)
+            hidden = torch.cat(
+                [
+                    functional.gelu(self.summaries[name](part)) if name in self.summaries else part
+                    for name, part in zip(self.view.parts, parts, strict=True)
+                ],
+                dim=1,
+            )
         for layer in self.shared:
-            limited = self.dropout(functional.gelu(layer(limited)))
-        return limited
+            hidden = self.dropout(functional.gelu(layer(hidden)))
+        return hidden

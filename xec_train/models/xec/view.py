@@ -23,7 +23,7 @@ PADDING: Final = 3
 
 
 class EventView(nn.Module):
-    """Normalised events (batch, 4760, 2) to ``count`` numbers, the moments first.
+    """Normalised events (batch, 4760, 2) to ``count`` numbers, ``parts`` of it each.
 
     Moments; the foveated view of the inner face and which part of it is live; the whole inner face
     in 12 x 11 coarse cells; every PMT.  Light is given relative to all light of the inner face, in
@@ -37,7 +37,15 @@ class EventView(nn.Module):
         self.fovea = FoveatedView(config.fovea_rings, config.fovea_step, config.fovea_growth)
         cells = (c.INNER_ROWS + PADDING) // COARSE[0] * (c.INNER_COLUMNS // COARSE[1])
         pmts = c.N_SENSORS - c.N_MPPC
-        self.count = N_MOMENTS + 2 * self.fovea.points**2 + cells + pmts
+        sharp = self.fovea.points**2
+        self.parts = {
+            "moments": N_MOMENTS,
+            "sharp": sharp,
+            "coarse": cells,
+            "pmts": pmts,
+            "live": sharp,
+        }
+        self.count = sum(self.parts.values())
 
     @property
     def lights(self) -> int:
