@@ -119,6 +119,9 @@ class RegressorTraining(TrainingConfig):
     """Probability that a dead pattern holds boards of 16 channels, one to four of them."""
     mirror: bool = False
     """Mirror events in u and v at random: the design of the detector is symmetric."""
+    encoder_lr: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the learning rate that the encoder has; below 1 where it starts pretrained, 0: it
+    stays as it is."""
     view_fit: ViewFit = ViewFit()
 
 

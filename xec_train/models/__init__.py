@@ -90,9 +90,9 @@ def build_mae(
 ) -> MaskedAutoencoder:
     """Return a masked autoencoder of the architecture ``config`` describes, randomly initialised.
 
-    It turns normalised events and a mask of hidden sensors into predictions: of arch research,
-    (batch, 4760, channels) of all sensors in normalised units; of arch xec, of the view of the
-    whole event.
+    That of arch research turns normalised events and a mask of hidden sensors into predictions
+    (batch, 4760, channels) of all sensors, in normalised units; that of arch xec what is seen of
+    masked events into what is seen of the whole ones.
     """
     if isinstance(config, XecMaeModelConfig):
         return XecMae(config, normalisation)

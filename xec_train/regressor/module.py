@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from xec_train.data import RawBatch
 from xec_train.data.augment import lose_channels
 from xec_train.data.mirror import random_mirror
 from xec_train.models import TaskName, XecRegressor, build_regressor
+from xec_train.regressor.anchors import fit_anchors
 from xec_train.regressor.metrics import task_metrics
 from xec_train.regressor.start import StartingWeights
 from xec_train.regressor.targets import (
@@ -30,10 +32,11 @@ from xec_train.regressor.targets import (
     unfold_scales,
     use_scales,
 )
-from xec_train.regressor.view_fit import collect_views, fit_anchors, fit_corrections
+from xec_train.regressor.view_fit import Views, collect_views, fit_corrections
 from xec_train.training import TrainingModule
 from xec_train.training.balance import AutomaticBalance, ManualBalance
 from xec_train.training.losses import class_loss, event_loss
+from xec_train.training.optimiser import adamw
 
 __all__ = ["RegressorModule"]
 
@@ -88,7 +91,7 @@ class RegressorModule(TrainingModule):
         measured = None
         if self.trainer.is_global_zero:
             measured = measure_scales(
-                self._first_events(SCALE_EVENTS),
+                self._comparable(self._first_events(SCALE_EVENTS)),
                 self.config.tasks,
                 automatic=self.config.loss_balance == "auto",
             )
@@ -125,13 +128,29 @@ class RegressorModule(TrainingModule):
             self.normalise,
             self._augment,
             options.view_fit,
+            standardised=self._start is not None,
         )
+        self.fit_on(views, model)
+        return {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+
+    def fit_on(self, views: Views, model: XecRegressor) -> None:
+        """Fit anchors, and corrections if ``view_fit.epochs``, on views and their targets.
+
+        The mean and spread of the model's views and its scales are set before.
+        """
+        options = self.config.training
         learned = {
-            task: learned_target(target, self.config.tasks[task])
+            task: learned_target(self.compared(task, target), self.config.tasks[task])
             for task, target in views.targets.items()
             if task != CLASSES
         }
-        fit_anchors(model, views, learned)
+        fit_anchors(
+            model,
+            views.moments,
+            learned,
+            copies=options.view_fit.copies,
+            noise=self._start.noise if self._start is not None else None,
+        )
         if options.view_fit.epochs:
             fit_corrections(
                 model,
@@ -140,8 +159,19 @@ class RegressorModule(TrainingModule):
                 options.view_fit,
                 seed=options.seed,
                 bf16=options.precision == "bf16-mixed",
+                encoder_lr=options.encoder_lr,
             )
-        return {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW; the encoder may have a smaller learning rate."""
+        options = self.config.training
+        return adamw(
+            self,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            slow=self.model.get_submodule("backbone"),
+            share=options.encoder_lr,
+        )
 
     def training_loss(self, batch: RawBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the balanced loss and that of each task, of augmented events."""
@@ -151,13 +181,25 @@ class RegressorModule(TrainingModule):
 
     def _augment(self, batch: RawBatch) -> RawBatch:
         options = self.config.training
-        batch = random_mirror(batch) if options.mirror else batch
+        batch = self._mirror(batch) if options.mirror else batch
         return lose_channels(
             batch,
             channel_dropout_rate=options.channel_dropout_rate,
             dead_fraction_max=options.dead_fraction_max,
             dead_board_probability=options.dead_board_probability,
         )
+
+    def _mirror(self, batch: RawBatch) -> RawBatch:
+        return random_mirror(batch)
+
+    def compared(self, task: TaskName, target: Tensor) -> Tensor:  # noqa: ARG002
+        """Return what predictions are compared with, of the targets of a batch: all of them."""
+        return target
+
+    def _comparable(self, batches: Iterable[RawBatch]) -> Iterator[RawBatch]:
+        for batch in batches:
+            targets = {task: self.compared(task, target) for task, target in batch.targets.items()}
+            yield replace(batch, targets=targets)
 
     def _losses(
         self,
@@ -177,6 +219,7 @@ class RegressorModule(TrainingModule):
         for task in self.config.active_tasks:
             prediction, target = outputs[task], batch.targets[task]
             loss = self._event_loss(task, prediction, target)
+            target = self.compared(task, target)
             if self.config.tasks[task].log_transform:
                 prediction = prediction[:, : target.shape[1]].exp()
             kept = (prediction.cpu(), target.cpu(), loss.cpu())

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from xec_train.checkpoint import RegressorCheckpoint, encoder_state, load_checkpoint
+from xec_train.checkpoint import (
+    MAECheckpoint,
+    RegressorCheckpoint,
+    encoder_state,
+    load_checkpoint,
+)
 from xec_train.config import RegressorConfig
+from xec_train.models import XecMae
+from xec_train.models.xec import N_MOMENTS
 
 __all__ = ["StartingWeights", "starting_weights"]
 
@@ -18,10 +25,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StartingWeights:
-    """Weights for part of a regressor, by the names of its plain state (physical units)."""
+    """Weights for part of a regressor, by the names of its plain state (physical units).
+
+    ``noise``, of a masked autoencoder of arch xec, are variances (N_MOMENTS,) of what the moments
+    of an event with hidden sensors lack, in units of their spread.
+    """
 
     where: str
     state: Mapping[str, Tensor]
+    noise: Tensor | None = None
 
     @property
     def has_anchors(self) -> bool:
@@ -61,4 +73,8 @@ def starting_weights(config: RegressorConfig, path: str) -> StartingWeights:
     logger.info(
         "starting from the weights of %s%s", path, f"; new heads: {', '.join(new)}" if new else ""
     )
-    return StartingWeights(path, state)
+    noise = None
+    if isinstance(loaded, MAECheckpoint) and isinstance(loaded.model, XecMae):
+        spread = loaded.model.encoder.inverse_spread[:N_MOMENTS] / loaded.model.unit[:N_MOMENTS]
+        noise = spread.double().square()
+    return StartingWeights(path, state, noise)

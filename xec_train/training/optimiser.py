@@ -10,21 +10,46 @@ from torch import Tensor, nn
 
 from xec_deploy.errors import CheckFailed
 
-__all__ = ["GradientGuard", "adamw"]
+__all__ = ["GradientGuard", "adamw", "set_rate"]
 
+SHARE: Final = "share"
 MOST_SKIPPED: Final = 20
 """Steps in a row without a finite gradient after which a training is given up."""
 
 
-def adamw(module: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW for the trainable parameters; biases, norms and other vectors do not decay."""
+def adamw(
+    module: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    slow: nn.Module | None = None,
+    share: float = 1.0,
+) -> torch.optim.AdamW:
+    """Return AdamW for the trainable parameters; biases, norms and other vectors do not decay.
+
+    Those of ``slow``, a part of the module, have the ``share`` of the learning rate that every
+    schedule here keeps for a group; with 0 they stay as they are.
+    """
+    held = set(slow.parameters()) if slow is not None and share != 1.0 else set()
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in trained if (p in held) == late and (p.ndim > 1) == matrix],
+            "weight_decay": weight_decay if matrix else 0.0,
+            "lr": lr * (share if late else 1.0),
+            SHARE: share if late else 1.0,
+        }
+        for late in (False, True)
+        for matrix in (True, False)
     ]
     # Fused: fast, and able to skip a step by a flag on the device.
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, fused=True)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate: each group has its share of it."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get(SHARE, 1.0)
 
 
 class GradientGuard:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from xec_deploy.errors import UsageError
 from xec_train.config.sections import TrainingConfig
+from xec_train.training.optimiser import set_rate
 
 __all__ = ["LearningRate", "SchedulePlan", "course"]
 
@@ -174,8 +175,7 @@ class LearningRate:
         self._apply()
 
     def _apply(self) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.value
+        set_rate(self.optimiser, self.value)
 
 
 def _between(start: float, end: float, share: float) -> float:

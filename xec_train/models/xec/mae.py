@@ -19,7 +19,7 @@ __all__ = ["XecMae"]
 
 
 class XecMae(nn.Module):
-    """Normalised events with hidden sensors to what is seen of the whole event beyond that.
+    """Views of events with hidden sensors to what is seen of the whole event beyond that.
 
     The decoder is one linear layer, so that what it needs stands in the shared features.  The
     prediction is the difference of two views, that of the whole event (moments, fovea, coarse
@@ -44,16 +44,8 @@ class XecMae(nn.Module):
         self.decoder = nn.Linear(config.width, self.encoder.view.lights)
         self.register_buffer("unit", torch.ones(self.encoder.view.lights))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Predict differences (batch, view.lights) of normalised events (batch, 4760, 2).
-
-        ``mask``, (batch, 4760) bool, says which sensors are hidden; what they hold is not looked
-        at.
-        """
-        return self.predict(self.seen(self.encoder.view(self.hidden(x, mask))))
-
-    def predict(self, seen: Tensor) -> Tensor:
-        """Predict from standardised views (batch, view.count) that are limited to ``RANGE``."""
+    def forward(self, seen: Tensor) -> Tensor:
+        """Predict differences (batch, view.lights) from what is :meth:`seen` of masked events."""
         prediction: Tensor = self.decoder(self.encoder.features(seen))
         return prediction
 
