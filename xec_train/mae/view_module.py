@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-from xec_deploy.detector import constants as c
 from xec_train.config import MaeConfig
 from xec_train.config.mae import MaeTraining
 from xec_train.data import RawBatch
 from xec_train.mae.module import FirstEvents, PretrainingModule
 from xec_train.mae.view_pairs import MaskedEvents, Pairs, collect_pairs
 from xec_train.models import XecMae
-from xec_train.models.xec import N_MOMENTS
 from xec_train.training.losses import event_loss
 from xec_train.training.rows import fit_rows
 
 __all__ = ["XecMaeModule", "fit_pairs"]
 
 logger = logging.getLogger(__name__)
-
-PMTS: Final = c.N_SENSORS - c.N_MPPC
 
 
 class XecMaeModule(PretrainingModule):
@@ -105,14 +101,13 @@ class XecMaeModule(PretrainingModule):
     @staticmethod
     def _parts(model: XecMae) -> dict[str, slice]:
         """Return where in a view which light is."""
-        lights = model.encoder.view.lights
-        fovea = N_MOMENTS + model.encoder.view.fovea.points**2
-        return {
-            "moments": slice(None, N_MOMENTS),
-            "fovea": slice(N_MOMENTS, fovea),
-            "coarse": slice(fovea, lights - PMTS),
-            "pmts": slice(lights - PMTS, lights),
+        view = model.encoder.view
+        ends = accumulate(view.parts.values())
+        places = {
+            name: slice(end - count, end)
+            for (name, count), end in zip(view.parts.items(), ends, strict=True)
         }
+        return {name: place for name, place in places.items() if place.stop <= view.lights}
 
 
 def fit_pairs(model: XecMae, pairs: Pairs, options: MaeTraining) -> float:

@@ -15,12 +15,8 @@ from xec_deploy.errors import InputError
 from xec_train.config import ViewFit
 from xec_train.data import RawBatch
 from xec_train.models import XecMae
-from xec_train.regressor.view_fit import (
-    SMALLEST_SPREAD,
-    STANDARD_EVENTS,
-    check_memory,
-    measure_views,
-)
+from xec_train.models.xec import SMALLEST_SPREAD
+from xec_train.regressor.view_fit import STANDARD_EVENTS, check_memory
 
 __all__ = ["MaskedEvents", "Pairs", "collect_pairs"]
 
@@ -95,10 +91,8 @@ def collect_pairs(
     weights: list[Tensor] = []
     row = 0
     with torch.no_grad(), progress_of("views", options.events * options.copies) as progress:
-        if not standardised:
-            parts = (masked(raw.to(device)) for raw in batches())
-            measure_views(eye, (model.hidden(part.x, part.mask) for part in parts))
-        _measure_unit(model, (masked(raw.to(device)) for raw in batches()))
+        parts = (masked(raw.to(device)) for raw in batches())
+        _measure(model, parts, standardised=standardised)
         for _ in range(options.copies):
             for raw in batches():
                 part = masked(raw.to(device))
@@ -117,16 +111,20 @@ def collect_pairs(
     return Pairs(seen[:row], target[:row], torch.cat(weights) if weights else None)
 
 
-def _measure_unit(model: XecMae, parts: Iterable[MaskedEvents]) -> None:
-    """Set the unit of the predictions to the spread of the differences."""
-    found: list[Tensor] = []
+def _measure(model: XecMae, parts: Iterable[MaskedEvents], *, standardised: bool) -> None:
+    """Set mean and spread of the views, and as the unit of predictions that of the differences."""
+    views, differences = [], []
     count = 0
     for part in parts:
-        found.append(model.views(part.x, part.mask)[1])
-        count += len(part.x)
+        view, difference = model.views(part.x, part.mask)
+        views.append(view)
+        differences.append(difference)
+        count += len(view)
         if count >= STANDARD_EVENTS:
             break
     if count == 0:
         raise InputError("no events to look at", where="training files")
-    spread = torch.cat(found).double().square().mean(dim=0).sqrt()
+    if not standardised:
+        model.encoder.use_statistics(torch.cat(views))
+    spread = torch.cat(differences).double().square().mean(dim=0).sqrt()
     model.unit.copy_(1.0 / spread.clamp_min(SMALLEST_SPREAD))

@@ -36,7 +36,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MEGABYTE: Final = 1 << 20
-SMALLEST_SPREAD: Final = 1e-6
 STANDARD_EVENTS: Final = 10_000
 """Events that mean and spread of the views are measured on."""
 
@@ -158,9 +157,7 @@ def measure_views(encoder: XecEncoder, inputs: Iterator[Tensor]) -> None:
             break
     if count == 0:
         raise InputError("no events to look at", where="training files")
-    views = torch.cat(seen).double()
-    encoder.mean.copy_(views.mean(dim=0))
-    encoder.inverse_spread.copy_(1.0 / views.std(dim=0, correction=0).clamp_min(SMALLEST_SPREAD))
+    encoder.use_statistics(torch.cat(seen))
 
 
 def fit_corrections(

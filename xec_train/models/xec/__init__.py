@@ -11,7 +11,7 @@ from xec_train.models.xec.config import (
     XecModelConfig,
     XecNetworkConfig,
 )
-from xec_train.models.xec.encoder import RANGE, XecEncoder
+from xec_train.models.xec.encoder import RANGE, SMALLEST_SPREAD, XecEncoder
 from xec_train.models.xec.inpainter import XecInpainter
 from xec_train.models.xec.inpainter_config import (
     XecInpainterModelConfig,
@@ -24,6 +24,7 @@ from xec_train.models.xec.regressor import XecRegressor
 __all__ = [
     "N_MOMENTS",
     "RANGE",
+    "SMALLEST_SPREAD",
     "XecEncoder",
     "XecEncoderConfig",
     "XecInpainter",

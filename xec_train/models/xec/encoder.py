@@ -14,7 +14,7 @@ from xec_train.models.xec.config import XecNetworkConfig
 from xec_train.models.xec.moments import N_MOMENTS
 from xec_train.models.xec.view import EventView
 
-__all__ = ["RANGE", "XecEncoder"]
+__all__ = ["RANGE", "SMALLEST_SPREAD", "XecEncoder"]
 
 RANGE: Final = 6.0
 """Standard deviations to which inputs are limited: outside, the network stays what it is there."""
@@ -23,6 +23,9 @@ RANGE: Final = 6.0
 PERIPHERY: Final = ("coarse", "pmts", "live")
 """Parts of what is seen that say little each: a weight from every one of them to every shared
 neuron learns their noise first."""
+
+SMALLEST_SPREAD: Final = 1e-6
+"""What does not vary is not blown up."""
 
 
 class XecEncoder(nn.Module):
@@ -75,6 +78,14 @@ class XecEncoder(nn.Module):
     def standardise(self, seen: Tensor) -> Tensor:
         """Give what is seen, (batch, view.count), zero mean and unit spread."""
         return (seen - self.mean) * self.inverse_spread
+
+    @torch.no_grad()
+    def use_statistics(self, seen: Tensor) -> None:
+        """Standardise with mean and spread of what is seen of some events, (n, view.count)."""
+        seen = seen.double()
+        self.mean.copy_(seen.mean(dim=0))
+        spread = seen.std(dim=0, correction=0).clamp_min(SMALLEST_SPREAD)
+        self.inverse_spread.copy_(1.0 / spread)
 
     def features(self, limited: Tensor) -> Tensor:
         """Turn standardised inputs, limited to ``RANGE``, into shared features (batch, width)."""
