@@ -101,8 +101,7 @@ def _dead_channels(
 
 def _agreeing(macro: Arrays, fit: PositionFit, gates: MacroGates) -> NDArray[np.bool_]:
     within = np.abs(fit.uvw - macro["uvw_fit"]) <= np.asarray(gates.fit_cm)
-    agreeing: NDArray[np.bool_] = within.all(axis=1)
-    return agreeing
+    return np.asarray(within.all(axis=1))
 
 
 def _comparison(
