@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from xec_train.config import ViewFit
 from xec_train.data import RawBatch
 from xec_train.models import TaskName
 from xec_train.models.xec import N_MOMENTS, RANGE, XecEncoder, XecRegressor
-from xec_train.training.rows import fit_rows
+from xec_train.training.rows import RowStore, fit_rows
 
 __all__ = [
     "ViewLoss",
@@ -36,6 +36,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MEGABYTE: Final = 1 << 20
+MOMENTS, LIMITED, WEIGHT = "moments", "limited", "weight"
 STANDARD_EVENTS: Final = 10_000
 """Events that mean and spread of the views are measured on."""
 
@@ -103,10 +104,7 @@ def collect_views(
     device = eye.mean.device
     wanted = options.events * options.copies
     check_memory(options, 2 * model.backbone.view.count + 4 * N_MOMENTS)
-    moments: list[Tensor] = []
-    limited: list[Tensor] = []
-    targets: dict[TaskName, list[Tensor]] = {}
-    weights: list[Tensor] = []
+    stores: dict[str, RowStore] = {}
     with torch.no_grad(), progress_of("views", wanted) as progress:
         if not standardised:
             measure_views(eye, (normalise(augment(b.to(device))) for b in batches()))
@@ -114,18 +112,27 @@ def collect_views(
             for raw in batches():
                 batch = augment(raw.to(device))
                 standard = eye.standardise(eye.view(normalise(batch)))
-                moments.append(standard[:, :N_MOMENTS].cpu())
-                limited.append(standard.clamp(-RANGE, RANGE).half().cpu())
-                for task, target in batch.targets.items():
-                    targets.setdefault(task, []).append(target.cpu())
+                rows: dict[str, Tensor] = {
+                    MOMENTS: standard[:, :N_MOMENTS],
+                    LIMITED: standard.clamp(-RANGE, RANGE),
+                }
+                rows.update((str(task), target) for task, target in batch.targets.items())
                 if batch.weight is not None:
-                    weights.append(batch.weight.cpu())
+                    rows[WEIGHT] = batch.weight
+                # Batches are full: the last one of a copy may bring some events more.
+                most = wanted + options.copies * len(raw)
+                for name, values in rows.items():
+                    if name not in stores:
+                        dtype = torch.float16 if name == LIMITED else torch.float32
+                        stores[name] = RowStore(most, dtype)
+                    stores[name].add(values)
                 progress(len(raw))
+    stored = {name: store.rows for name, store in stores.items()}
     return Views(
-        torch.cat(moments),
-        torch.cat(limited),
-        {task: torch.cat(parts) for task, parts in targets.items()},
-        torch.cat(weights) if weights else None,
+        stored.pop(MOMENTS),
+        stored.pop(LIMITED),
+        weight=stored.pop(WEIGHT, None),
+        targets=cast("dict[TaskName, Tensor]", stored),
     )
 
 

@@ -15,9 +15,42 @@ from xec_train.config import ViewFit
 from xec_train.training.average import WeightAverage
 from xec_train.training.optimiser import adamw, set_rate
 
-__all__ = ["fit_rows"]
+__all__ = ["RowStore", "fit_rows"]
 
 GRADIENT_LIMIT: Final = 5.0
+
+
+class RowStore:
+    """Rows that come in batches, in one piece of memory from the start.
+
+    Joining batches in the end would need twice the memory, and a slice that is kept keeps all of
+    its batch.
+
+    Parameters
+    ----------
+    most
+        Largest number of rows.
+    dtype
+        Of what is stored.
+    """
+
+    def __init__(self, most: int, dtype: torch.dtype = torch.float32) -> None:
+        self._most = most
+        self._dtype = dtype
+        self._stored = torch.empty(0)
+        self._count = 0
+
+    def add(self, rows: Tensor) -> None:
+        """Store (n, ...) rows from any device."""
+        if not self._count:
+            self._stored = torch.empty(self._most, *rows.shape[1:], dtype=self._dtype)
+        self._stored[self._count : self._count + len(rows)] = rows
+        self._count += len(rows)
+
+    @property
+    def rows(self) -> Tensor:
+        """All rows so far."""
+        return self._stored[: self._count]
 
 
 def fit_rows(

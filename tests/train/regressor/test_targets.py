@@ -186,6 +186,7 @@ def test_training_starts_from_the_linear_fit(module):
         for model in (module.model, module.average.module):
             with torch.no_grad():
                 prediction = model(module.normalise(batch))[task].numpy()
-            # Slightly ridged, so that a moment without spread is no division by zero.
+            # Not least squares itself: the ridge that events left out ask for.
             error, best = (np.std(p - values, axis=0) for p in (prediction, fit))
-            np.testing.assert_allclose(error, best, rtol=0.05)
+            assert (error > 0.99 * best).all()
+            assert (error < 1.4 * best).all()
