@@ -83,7 +83,9 @@ class FoveatedView(nn.Module):
         along_v = self._kernels(self.v_axis, centre[:, 1:])
         weight = along_v.sum(2)[:, :, None] * along_u.sum(1)[:, None, :]
         weight = weight.clamp_min(1e-2)
-        return (along_v @ image @ along_u) / weight, (along_v @ live @ along_u) / weight
+        lines = along_v @ torch.cat([image, live], dim=2)
+        seen, open_part = (part @ along_u / weight for part in lines.chunk(2, dim=2))
+        return seen, open_part
 
     def _kernels(self, axis: Tensor, centre: Tensor) -> Tensor:
         at = (centre + self.offset)[:, :, None]
