@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMMON_FLAGS",
+    "DISTILL_FLAGS",
     "INPAINTER_FLAGS",
     "MAE_FLAGS",
     "REGRESSOR_FLAGS",
@@ -139,6 +140,14 @@ REGRESSOR_FLAGS: Final = (
     _flag("--bundle", "export.bundle"),
 )
 """Of the regressor."""
+
+DISTILL_FLAGS: Final = (
+    *REGRESSOR_FLAGS,
+    _flag("--teachers --teacher", "distillation.teachers", greedy=True),
+    _flag("--label-weight", "distillation.label_weight", float),
+    _flag("--labelled-path", "distillation.labelled_path", greedy=True),
+)
+"""Of the distillation of a regressor."""
 
 _SENSOR_FLAGS: Final = (
     _flag("--mask-ratio", "model.mask_ratio", float),

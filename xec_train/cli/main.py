@@ -13,6 +13,9 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "regressor": ("xec_train.cli.train:regressor", "Train the multi-task regressor."),
+    "distill": ("xec_train.cli.train:distill", "Train a compact regressor from larger ones."),
+    "mae": ("xec_train.cli.train:mae", "Pretrain an encoder on events without truth."),
+    "inpainter": ("xec_train.cli.train:inpainter", "Train what fills in dead channels."),
     "evaluate": ("xec_train.cli.evaluate:evaluate", "Evaluate regressors on events with truth."),
     "slurm": ("xec_train.cli.slurm:slurm", "Print a job script that trains on a cluster."),
     "simulate": ("xec_train.cli.simulate:simulate", "Simulate events and write them as ROOT."),

@@ -1,11 +1,11 @@
-"""``xec-train regressor``, ``mae`` and ``inpainter``."""
+"""``xec-train regressor``, ``distill``, ``mae`` and ``inpainter``."""
 
 from __future__ import annotations
 
 from xec_train.cli.command import train_command
-from xec_train.cli.flags import INPAINTER_FLAGS, MAE_FLAGS, REGRESSOR_FLAGS
+from xec_train.cli.flags import DISTILL_FLAGS, INPAINTER_FLAGS, MAE_FLAGS, REGRESSOR_FLAGS
 
-__all__ = ["inpainter", "mae", "regressor"]
+__all__ = ["distill", "inpainter", "mae", "regressor"]
 
 regressor = train_command(
     "regressor",
@@ -18,6 +18,20 @@ regressor = train_command(
     text="""Train the multi-task regressor on ROOT files with truth.
 
     Options override the file; any key has --set. See docs/configuration.md for all keys.
+    """,
+)
+
+distill = train_command(
+    "distill",
+    config="DistillConfig",
+    trainer="xec_train.distill:train_distilled",
+    flags=DISTILL_FLAGS,
+    last_checkpoint="checkpoint_last.pth",
+    example="xec-train distill --config distill --teacher runs/large/checkpoint_best.pth "
+    "--train-path 'data/run_*.root' --val-path data/val.root",
+    text="""Train a compact regressor to say what larger ones say; no truth is needed.
+
+    Options override the file; any key has --set. See docs/distillation.md.
     """,
 )
 

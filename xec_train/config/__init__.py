@@ -1,5 +1,6 @@
 """The training configuration: typed sections, and the YAML file they come from."""
 
+from xec_train.config.distill import DistillConfig
 from xec_train.config.inpainter import InpainterConfig
 from xec_train.config.mae import MaeConfig
 from xec_train.config.overrides import Override
@@ -19,6 +20,7 @@ from xec_train.config.yaml_text import dump_config
 __all__ = [
     "CheckpointConfig",
     "DataConfig",
+    "DistillConfig",
     "DistributedConfig",
     "InpainterConfig",
     "MaeConfig",

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from xec_train.config.describe import describe_field
+from xec_train.config.distill import DistillConfig
 from xec_train.config.inpainter import InpainterConfig
 from xec_train.config.mae import MaeConfig
 from xec_train.config.places import mapping_types, section_of
@@ -45,11 +46,10 @@ class _Row:
 def keys_table() -> str:
     """Lay out a table for each section."""
     sections: dict[str, dict[_Row, list[str]]] = {}
-    for kind, config in KINDS.items():
-        for name, field in config.model_fields.items():
-            for row in _rows(name, field):
-                section = row.key.split(".")[0]
-                sections.setdefault(section, {}).setdefault(row, []).append(kind)
+    for kind, name, field in _fields():
+        for row in _rows(name, field):
+            section = row.key.split(".")[0]
+            sections.setdefault(section, {}).setdefault(row, []).append(kind)
     parts = []
     for section, rows in sections.items():
         lines = ["| key | default | valid | of | meaning |", "|---|---|---|---|---|"]
@@ -97,6 +97,16 @@ def update_page(text: str) -> str:
         return f"{match[1]}{TABLES[match['name']]()}\n{match[3]}"
 
     return MARKED.sub(table, text)
+
+
+def _fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    for kind, config in KINDS.items():
+        for name, field in config.model_fields.items():
+            yield kind, name, field
+    # A student is a regressor; what it has beside is named once.
+    for name, field in DistillConfig.model_fields.items():
+        if name not in RegressorConfig.model_fields:
+            yield "distill", name, field
 
 
 def _rows(key: str, field: FieldInfo) -> Iterator[_Row]:

@@ -7,6 +7,7 @@ them; surveyed ones differ by less than a pitch, so the mirror image of a sensor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -19,7 +20,7 @@ from xec_deploy.detector.geometry import design_geometry
 from xec_train.data.batch import RawBatch
 from xec_train.models import TaskName
 
-__all__ = ["mirror", "mirror_images", "random_mirror"]
+__all__ = ["mirror", "mirror_images", "mirror_targets", "random_mirror"]
 
 TOLERANCE = 0.01
 """Largest distance [cm] of a sensor from the mirror image of another."""
@@ -50,17 +51,26 @@ def random_mirror(batch: RawBatch, generator: Generator | None = None) -> RawBat
     return mirror(batch, way)
 
 
-def mirror(batch: RawBatch, way: Tensor) -> RawBatch:
-    """Mirror events; ``way`` (batch,) int64 is 0 for as they are, 1 in u, 2 in v, 3 in both."""
+def mirror(batch: RawBatch, way: Tensor, targets: dict[TaskName, Tensor] | None = None) -> RawBatch:
+    """Mirror events; ``way`` (batch,) int64 is 0 for as they are, 1 in u, 2 in v, 3 in both.
+
+    ``targets`` are those of the mirrored events, None for their own as :func:`mirror_targets` has
+    them.
+    """
     sensors = mirror_images().to(way.device)[way]
-    in_u, in_v = way % 2 == 1, way // 2 == 1
     return replace(
         batch,
         npho=batch.npho.gather(1, sensors),
         time=batch.time.gather(1, sensors),
         dead=batch.dead.gather(1, sensors),
-        targets={task: _mirrored(task, t, in_u, in_v) for task, t in batch.targets.items()},
+        targets=mirror_targets(batch.targets, way) if targets is None else targets,
     )
+
+
+def mirror_targets(targets: Mapping[TaskName, Tensor], way: Tensor) -> dict[TaskName, Tensor]:
+    """Mirror truths, per task (batch, components); ``way`` as in :func:`mirror`."""
+    in_u, in_v = way % 2 == 1, way // 2 == 1
+    return {task: _mirrored(task, target, in_u, in_v) for task, target in targets.items()}
 
 
 def _mirrored(task: TaskName, target: Tensor, in_u: Tensor, in_v: Tensor) -> Tensor:

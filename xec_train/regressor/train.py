@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from xec_train.data import EventStream, RawBatch
 from xec_train.data.reweight import EventWeights
 from xec_train.regressor.finish import finish_training
 from xec_train.regressor.module import RegressorModule
-from xec_train.regressor.start import starting_weights
+from xec_train.regressor.start import StartingWeights, starting_weights
 from xec_train.training import (
+    Batches,
     CheckpointFiles,
     StopOnSignal,
     TrainingData,
@@ -24,7 +25,7 @@ from xec_train.training import (
     on_gpu,
 )
 
-__all__ = ["train_regressor"]
+__all__ = ["train_on", "train_regressor"]
 
 
 def train_regressor(config: RegressorConfig) -> Path:
@@ -46,10 +47,6 @@ def train_regressor(config: RegressorConfig) -> Path:
     PartialFailure
         If a signal stopped it.
     """
-    lightning.seed_everything(config.training.seed, verbose=False)
-    resume = find_resume(config.checkpoint, "regressor")
-    source = config.checkpoint.resume_from
-    start = starting_weights(config, source) if source and resume is None else None
     gpu = on_gpu(config.training)
     training = EventStream(
         config.data.train_path,
@@ -69,8 +66,30 @@ def train_regressor(config: RegressorConfig) -> Path:
         max_events=config.data.val_events,
         pin_memory=gpu,
     )
+    best, module = train_on(
+        training,
+        validation,
+        config,
+        lambda start: RegressorModule(config, lambda events: _first(config, events), start),
+    )
+    if module.global_rank == 0:
+        finish_training(config, best, module.device)
+    return best
+
+
+def train_on(
+    training: Batches,
+    validation: Batches,
+    config: RegressorConfig,
+    build: Callable[[StartingWeights | None], RegressorModule],
+) -> tuple[Path, RegressorModule]:
+    """Build a module, given weights to start from, train it, return the best checkpoint and it."""
+    lightning.seed_everything(config.training.seed, verbose=False)
+    resume = find_resume(config.checkpoint, "regressor")
+    source = config.checkpoint.resume_from
+    start = starting_weights(config, source) if source and resume is None else None
     stop = StopOnSignal()
-    module = RegressorModule(config, lambda events: _first(config, events), start)
+    module = build(start)
     best = fit(
         module,
         TrainingData(training, validation, stop),
@@ -79,9 +98,7 @@ def train_regressor(config: RegressorConfig) -> Path:
         stop=stop,
         resume=resume,
     )
-    if module.global_rank == 0:
-        finish_training(config, best, module.device)
-    return best
+    return best, module
 
 
 def _first(config: RegressorConfig, events: int) -> Iterator[RawBatch]:
