@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,7 @@ from xec_train.data import RawBatch
 from xec_train.models import XecMae
 from xec_train.models.xec import SMALLEST_SPREAD
 from xec_train.regressor.view_fit import STANDARD_EVENTS, check_memory
+from xec_train.training.rows import RowStore
 
 __all__ = ["MaskedEvents", "Pairs", "collect_pairs"]
 
@@ -87,9 +87,8 @@ def collect_pairs(
     """
     eye, device = model.encoder, model.unit.device
     check_memory(options, HALF * (eye.view.count + eye.view.lights))
-    seen = target = torch.empty(0)
+    stores: list[RowStore] = []
     weights: list[Tensor] = []
-    row = 0
     with torch.no_grad(), progress_of("views", options.events * options.copies) as progress:
         parts = (masked(raw.to(device)) for raw in batches())
         _measure(model, parts, standardised=standardised)
@@ -97,18 +96,16 @@ def collect_pairs(
             for raw in batches():
                 part = masked(raw.to(device))
                 view, difference = model.views(part.x, part.mask)
-                if not row:
-                    most = math.ceil(options.events / len(raw)) * len(raw) * options.copies
-                    seen = torch.empty(most, eye.view.count, dtype=torch.float16)
-                    target = torch.empty(most, eye.view.lights, dtype=torch.float16)
-                rows = slice(row, row + len(raw))
-                seen[rows] = model.seen(view).half().cpu()
-                target[rows] = model.target(difference).half().cpu()
+                # Batches are full: the last one of a copy may bring some events more.
+                most = (options.events + len(raw)) * options.copies
+                stores = stores or [RowStore(most, torch.float16) for _ in range(2)]
+                stores[0].add(model.seen(view))
+                stores[1].add(model.target(difference))
                 if part.weight is not None:
                     weights.append(part.weight.cpu())
-                row += len(raw)
                 progress(len(raw))
-    return Pairs(seen[:row], target[:row], torch.cat(weights) if weights else None)
+    seen, target = (store.rows for store in stores)
+    return Pairs(seen, target, torch.cat(weights) if weights else None)
 
 
 def _measure(model: XecMae, parts: Iterable[MaskedEvents], *, standardised: bool) -> None:
