@@ -25,9 +25,10 @@ template <std::size_t N> struct Box {
     Parameters<N> high;
 };
 
-template <std::size_t N> struct Minimum {
+/// The best point, and the model there: a Quadratic<N>, or what derives from one.
+template <std::size_t N, typename Model> struct Minimum {
     Parameters<N> at{};
-    Quadratic<N> model;
+    Model model;
     unsigned evaluations = 0;
     bool converged = false;
 };
@@ -136,12 +137,13 @@ std::optional<Parameters<N>> bounded_step(const Quadratic<N>& q, const Parameter
 
 /// Levenberg-Marquardt within a box.
 ///
-/// @param evaluate   Parameters<N> -> Quadratic<N>
+/// @param evaluate   Parameters<N> -> Quadratic<N>, or what derives from one
 /// @param precision  the search ends when no parameter would move by more than this
 template <std::size_t N, typename Evaluate>
-Minimum<N> minimise(const Evaluate& evaluate, const Parameters<N>& start, const Box<N>& box,
-                    const Parameters<N>& precision, unsigned most_evaluations) noexcept {
-    Minimum<N> best;
+auto minimise(const Evaluate& evaluate, const Parameters<N>& start, const Box<N>& box,
+              const Parameters<N>& precision, unsigned most_evaluations) noexcept {
+    using Model = decltype(evaluate(start));
+    Minimum<N, Model> best;
     for (std::size_t i = 0; i < N; ++i) {
         best.at[i] = std::clamp(start[i], box.low[i], box.high[i]);
     }
@@ -149,7 +151,7 @@ Minimum<N> minimise(const Evaluate& evaluate, const Parameters<N>& start, const 
     best.evaluations = 1;
     double damping = 0.0;
     while (true) {
-        const auto maybe = bounded_step(best.model, best.at, box, damping);
+        const auto maybe = bounded_step<N>(best.model, best.at, box, damping);
         if (!maybe) {
             return best;
         }
@@ -173,7 +175,7 @@ Minimum<N> minimise(const Evaluate& evaluate, const Parameters<N>& start, const 
         if (best.evaluations == most_evaluations) {
             return best;
         }
-        const Quadratic<N> trial = evaluate(trial_at);
+        const Model trial = evaluate(trial_at);
         ++best.evaluations;
         const double gain = (best.model.value - trial.value) / -(slope + bend / 2);
         if (trial.value < best.model.value) {

@@ -166,37 +166,11 @@ Centre fit_projection(const std::array<double, size>& projection, double first, 
         model(bins, p[0], p[1]);
         return reduce(bins);
     };
-    const Minimum<2> found =
-        minimise<2>(evaluate, {start, rms}, box, {1e-6, 1e-6}, kMostEvaluations);
+    const auto found = minimise<2>(evaluate, {start, rms}, box, {1e-6, 1e-6}, kMostEvaluations);
     return {found.at[0], found.at[1], std::isfinite(found.model.value)};
 }
 
 } // namespace
-
-template <typename Real> Projections project(const Real* npho, const bool* dead) noexcept {
-    Projections sums;
-    for (std::size_t row = 0; row < kRows; ++row) {
-        std::array<double, kColumns> light{};
-        const Real* const from = npho + row * kColumns;
-        for (std::size_t column = 0; column < kColumns; ++column) {
-            const auto n = static_cast<double>(from[column]);
-            light[column] = n > 0 && n <= kFitBelow ? n : 0.0;
-        }
-        if (dead != nullptr) {
-            for (std::size_t column = 0; column < kColumns; ++column) {
-                light[column] = dead[row * kColumns + column] ? 0.0 : light[column];
-            }
-        }
-        for (std::size_t column = 0; column < kColumns; ++column) {
-            sums.on_u[column] += light[column];
-            sums.on_v[row] += light[column];
-        }
-    }
-    return sums;
-}
-
-template Projections project(const float*, const bool*) noexcept;
-template Projections project(const double*, const bool*) noexcept;
 
 ProjectionFit fit_projections(const Projections& projections, const Vec3& start) noexcept {
     constexpr double kFirstColumn = -(static_cast<double>(kColumns) - 1) / 2;

@@ -3,14 +3,9 @@
 
 #include "xec/geometry.hpp"
 
-#include <array>
-#include <cstddef>
+#include "inner_light.hpp"
 
 namespace xec {
-
-inline constexpr std::size_t kRows = 93;
-inline constexpr std::size_t kColumns = 44;
-static_assert(kRows * kColumns == kMppcs);
 
 /// Pitch of the columns in u [cm].
 inline constexpr double kPitchU = 1.5097727;
@@ -19,17 +14,6 @@ inline constexpr double kPitchV =
     125.52 * (3.14159265358979323846 / 180) * kEffectiveRadius / static_cast<double>(kRows);
 /// Photoelectrons per photon of an MPPC, which give a count its variance.
 inline constexpr double kDetectionEfficiency = 0.12;
-/// A count above this is no measurement for the fit.
-inline constexpr double kFitBelow = 1e9;
-
-struct Projections {
-    std::array<double, kColumns> on_u{};
-    std::array<double, kRows> on_v{};
-};
-
-/// Sums of live, positive, sensible counts over rows and over columns.
-template <typename Real> Projections project(const Real* npho, const bool* dead) noexcept;
-
 struct ProjectionFit {
     Vec3 uvw{};
     bool usable = false;

@@ -80,8 +80,8 @@ Observed Reconstruction::observe(const Real* npho, const Real* time, const bool*
                                  const Vec3& start, Workspace& workspace) const noexcept {
     const bool given = std::isfinite(start[0]) && std::isfinite(start[1]);
     Observed observed;
-    observed.fit =
-        fitter_.fit(npho, dead, given ? start : fitter_.brightest(npho, dead), workspace.fit_);
+    observed.fit = fitter_.fit(
+        npho, dead, given ? start : fitter_.brightest(npho, dead, workspace.fit_), workspace.fit_);
     const Vec3 point = best_point(observed.fit);
     const bool seen = std::isfinite(point[0]);
     double* const fractions = workspace.fractions_.data();

@@ -1,4 +1,4 @@
-/// A small closed detector: MPPCs on the inner cylinder, discs on the outer.
+/// Small closed detectors: MPPCs on the inner cylinder, discs on the outer.
 #pragma once
 
 #include "xec/geometry.hpp"
@@ -9,9 +9,9 @@
 
 namespace xec::test {
 
-inline Geometry small_detector() {
+/// @param rows,columns  of MPPCs; v falls with the row, z rises with the column
+inline Geometry detector(int rows, int columns) {
     constexpr double kOuterRadius = 106.27;
-    constexpr int kMppcRows = 40;
     constexpr int kPmtRows = 20;
     std::vector<double> positions;
     std::vector<double> normals;
@@ -22,9 +22,10 @@ inline Geometry small_detector() {
         normals.insert(normals.end(), {-inward * std::cos(phi), inward * std::sin(phi), 0.0});
         faces.push_back(face);
     };
-    for (int row = 0; row < kMppcRows; ++row) {
-        for (int column = 0; column < kMppcRows; ++column) {
-            add(kEffectiveRadius, 1.53 * (row - 20), 1.51 * (column - 20), 1.0, 0);
+    for (int row = 0; row < rows; ++row) {
+        for (int column = 0; column < columns; ++column) {
+            add(kEffectiveRadius, -1.53045 * (row - (rows - 1) / 2.0),
+                1.50977 * (column - (columns - 1) / 2.0), 1.0, 0);
         }
     }
     for (int row = 0; row < kPmtRows; ++row) {
@@ -33,6 +34,15 @@ inline Geometry small_detector() {
         }
     }
     return {positions.data(), normals.data(), faces.data(), faces.size()};
+}
+
+inline Geometry small_detector() {
+    return detector(40, 40);
+}
+
+/// With all the MPPCs of the real one.
+inline Geometry full_detector() {
+    return detector(93, 44);
 }
 
 } // namespace xec::test

@@ -38,6 +38,7 @@ struct PositionFit {
     /// Of (u, v, w, scale), row-major: the inverse of the Gauss-Newton matrix.
     std::array<double, 16> covariance{};
     std::int32_t n_sensors = 0;
+    std::uint32_t evaluations = 0; ///< of the second stage's chi-square
     FitStatus status = FitStatus::no_light;
 };
 
@@ -51,6 +52,7 @@ class PositionFitter {
 
       private:
         friend class PositionFitter;
+        std::vector<double> light_;
         std::vector<double> columns_;
     };
 
@@ -61,7 +63,8 @@ class PositionFitter {
     /// with the most light per live sensor, and in it the light-weighted mean. w is 0; NaN without
     /// light.
     template <typename Real>
-    [[nodiscard]] Vec3 brightest(const Real* npho, const bool* dead) const noexcept;
+    [[nodiscard]] Vec3 brightest(const Real* npho, const bool* dead,
+                                 Workspace& workspace) const noexcept;
 
     /// @param npho   raw photons of all sensors; those not finite, not positive or above 1e9 are
     ///               left out
@@ -74,9 +77,15 @@ class PositionFitter {
     [[nodiscard]] const Geometry& geometry() const noexcept { return geometry_; }
 
   private:
+    struct Range {
+        double low = std::numeric_limits<double>::infinity();
+        double high = -std::numeric_limits<double>::infinity();
+    };
+
     Geometry geometry_;
-    std::vector<double> u_;
+    std::vector<double> u_; // of the MPPCs [cm]
     std::vector<double> v_;
+    std::vector<Range> rows_; // in v
 };
 
 /// Fit many events into `out` (events.count), over `threads` threads.
