@@ -5,6 +5,7 @@ import pytest
 from xec_deploy.errors import UsageError
 from xec_deploy.simulation import SimulationConfig
 from xec_train.config import (
+    DistillConfig,
     InpainterConfig,
     MaeConfig,
     RegressorConfig,
@@ -23,7 +24,7 @@ tasks:
   uvwFI: {}
 training: {lr: 1e-3}
 """
-KINDS = {"mae": MaeConfig, "inpainter": InpainterConfig}
+KINDS = {"mae": MaeConfig, "inpainter": InpainterConfig, "distill": DistillConfig}
 
 
 @pytest.fixture

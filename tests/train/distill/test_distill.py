@@ -1,18 +1,23 @@
 """Students learn from teachers what the truth would have told them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from xec_deploy.detector.layout import get_layout
 from xec_deploy.errors import BundleError, UsageError
 from xec_deploy.export import export_bundle
+from xec_deploy.normalisation import Normalisation
 from xec_deploy.simulation.write import TRUTH_COLUMNS
-from xec_train.checkpoint import load_regressor, open_checkpoint
+from xec_train.checkpoint import load_regressor, open_checkpoint, save_regressor
 from xec_train.config import DistillConfig, RegressorConfig
 from xec_train.data import EventStream
 from xec_train.distill import Teachers, train_distilled
 from xec_train.distill.data import JoinedBatches, training_batches
 from xec_train.distill.lesson import Lesson, mirror_lessons
+from xec_train.models import ModelConfig, build_regressor
 from xec_train.regressor import train_regressor
 
 SQRT = {
@@ -22,7 +27,7 @@ SQRT = {
     "time_shift": 0.0,
     "sentinel_time": -2.0,
 }
-LOG = {"npho_scheme": "log1p"}
+LOG = Normalisation(npho_scheme="log1p")
 TASKS = {
     "energy": {"loss_scale": [0.02], "log_transform": True},
     "uvwFI": {"loss_scale": "spread"},
@@ -33,15 +38,14 @@ RESEARCH = {
     "hex_channels": 8,
     "num_fusion_layers": 1,
     "hidden_dim": 32,
-    "outer_fine_pool": [3, 3],
 }
 
 
-def content(train, validation, folder, *, model=XEC, tasks=TASKS, normalization=SQRT, **training):
+def content(train, validation, folder, *, tasks=TASKS):
     return {
         "data": {"train_path": train, "val_path": [validation], "batch_size": 32, "num_workers": 0},
-        "normalization": normalization,
-        "model": model,
+        "normalization": SQRT,
+        "model": XEC,
         "tasks": tasks,
         "training": {
             "epochs": 1,
@@ -49,9 +53,8 @@ def content(train, validation, folder, *, model=XEC, tasks=TASKS, normalization=
             "ema_decay": 0.8,
             "warmup_epochs": 0.1,
             "accelerator": "cpu",
-            "mirror": model is XEC,
+            "mirror": True,
             "view_fit": {"epochs": 2, "copies": 2, "batch_size": 64},
-            **training,
         },
         "checkpoint": {"save_dir": str(folder), "save_artifacts": False},
     }
@@ -67,14 +70,15 @@ def teacher(files, validation_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def research_teacher(files, validation_file, tmp_path_factory):
-    """A regressor of the research architecture, with another normalisation."""
-    folder = tmp_path_factory.mktemp("research")
-    return train_regressor(
-        RegressorConfig.model_validate(
-            content(files[2:], validation_file, folder, model=RESEARCH, normalization=LOG)
-        )
-    )
+def research_teacher(tmp_path_factory):
+    """A regressor of the research architecture, with another normalisation; not trained."""
+    path = tmp_path_factory.mktemp("research") / "teacher.pth"
+    torch.manual_seed(3)
+    tasks = tuple(TASKS)
+    config = ModelConfig(**RESEARCH, outer_fine_pool=(3, 3), active_tasks=tasks, heads=tasks)
+    model = build_regressor(config, get_layout("research"), LOG)
+    save_regressor(path, model, normalisation=LOG, log_transform=("energy",))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +91,9 @@ def unlabelled(write_events, tmp_path_factory):
 
 @pytest.fixture
 def configured(unlabelled, tmp_path):
-    def configured(teachers, *, model=XEC, tasks=TASKS, distillation=None, data=None, **training):
-        given = content([unlabelled], unlabelled, tmp_path / "student", model=model, tasks=tasks)
+    def configured(teachers, *, tasks=TASKS, distillation=None, **training):
+        given = content([unlabelled], unlabelled, tmp_path / "student", tasks=tasks)
         given["training"] |= training
-        given["data"] |= data or {}
         given["distillation"] = {"teachers": [str(t) for t in teachers], **(distillation or {})}
         return DistillConfig.model_validate(given)
 
@@ -193,14 +196,16 @@ def test_a_task_the_teacher_does_not_know(configured, teacher):
         train_distilled(configured([teacher], tasks={**TASKS, "timing": {}}))
 
 
-def test_the_mirror_image_of_an_answer(configured, teacher):
-    config = configured([teacher])
-    batch = Teachers.of_config(config).teach(events_of(config))
+def test_the_mirror_image_of_an_answer(configured):
+    batch = events_of(configured(["teacher.pth"]))
+    lesson = Lesson(*torch.randn(3, len(batch), 3))
+    batch = replace(batch, targets={"uvwFI": lesson.packed()})
     mirrored = mirror_lessons(batch, torch.full((len(batch),), 1))
     before, after = (Lesson.unpack("uvwFI", b.targets["uvwFI"]) for b in (batch, mirrored))
     sign = torch.tensor([-1.0, 1.0, 1.0])
     torch.testing.assert_close(after.mean, before.mean * sign)
-    torch.testing.assert_close(after.log_variance, before.log_variance, equal_nan=True)
+    torch.testing.assert_close(after.truth, before.truth * sign)
+    torch.testing.assert_close(after.log_variance, before.log_variance)
     torch.testing.assert_close(
         mirror_lessons(mirrored, torch.full((len(batch),), 1)).npho, batch.npho
     )
@@ -219,9 +224,9 @@ def test_truth_is_used_where_there_is_some(configured, teacher, files):
     assert train_distilled(config).is_file()
 
 
-def test_joined_batches_continue_where_they_were(configured, teacher, files):
+def test_joined_batches_continue_where_they_were(configured, files):
     labelled = {"label_weight": 0.5, "labelled_path": files[2:], "labelled_share": 0.5}
-    config = configured([teacher], distillation=labelled)
+    config = configured(["teacher.pth"], distillation=labelled)
     batches = training_batches(config)
     whole = [[batch.event for batch in batches] for _ in range(2)]
     again = training_batches(config)
