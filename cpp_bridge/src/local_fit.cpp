@@ -39,17 +39,17 @@ struct Seen {
 
 XEC_INLINE void look(const Selection& s, std::size_t begin, const Vec3& point,
                      Seen& seen) noexcept {
-    const double* const cx = s.column(position_x) + begin;
-    const double* const cy = s.column(position_y) + begin;
-    const double* const cz = s.column(position_z) + begin;
-    const double* const nx = s.column(normal_x) + begin;
-    const double* const ny = s.column(normal_y) + begin;
-    const double* const nz = s.column(normal_z) + begin;
-    const double* const ux = s.column(axis_u_x) + begin;
-    const double* const uy = s.column(axis_u_y) + begin;
-    const double* const uz = s.column(axis_u_z) + begin;
-    const double* const vx = s.column(axis_v_x) + begin;
-    const double* const vy = s.column(axis_v_y) + begin;
+    const double* const cx = s.column(Column::position_x) + begin;
+    const double* const cy = s.column(Column::position_y) + begin;
+    const double* const cz = s.column(Column::position_z) + begin;
+    const double* const nx = s.column(Column::normal_x) + begin;
+    const double* const ny = s.column(Column::normal_y) + begin;
+    const double* const nz = s.column(Column::normal_z) + begin;
+    const double* const ux = s.column(Column::axis_u_x) + begin;
+    const double* const uy = s.column(Column::axis_u_y) + begin;
+    const double* const uz = s.column(Column::axis_u_z) + begin;
+    const double* const vx = s.column(Column::axis_v_x) + begin;
+    const double* const vy = s.column(Column::axis_v_y) + begin;
     const auto [px, py, pz] = point;
     Block a;
     Block b;
@@ -87,10 +87,10 @@ XEC_CLONES Sums accumulate(const Selection& s, const Vec3& point) noexcept {
     std::array<Lanes, 3> fg{};
     std::array<Lanes, 6> gg{};
     for (std::size_t begin = 0; begin < s.size(); begin += kBlock) {
-        Seen seen;
+        Seen seen{};
         look(s, begin, point, seen);
-        const double* const n = s.column(photons) + begin;
-        const double* const w = s.column(weight) + begin;
+        const double* const n = s.column(Column::photons) + begin;
+        const double* const w = s.column(Column::weight) + begin;
         for (std::size_t first = 0; first < kBlock; first += kLanes) {
             for (std::size_t lane = 0; lane < kLanes; ++lane) {
                 const std::size_t k = first + lane;
@@ -166,27 +166,29 @@ Slopes along_uvw(const Sums& sums, const Vec3& uvw) noexcept {
 void Selection::add(const Geometry& geometry, std::size_t sensor, double light) noexcept {
     const std::size_t k = size_++;
     const auto set = [this, k](Column c, double value) { column(c)[k] = value; };
-    set(position_x, geometry.position().x[sensor]);
-    set(position_y, geometry.position().y[sensor]);
-    set(position_z, geometry.position().z[sensor]);
-    set(normal_x, geometry.normal().x[sensor]);
-    set(normal_y, geometry.normal().y[sensor]);
-    set(normal_z, geometry.normal().z[sensor]);
-    set(axis_u_x, geometry.axis_u().x[sensor]);
-    set(axis_u_y, geometry.axis_u().y[sensor]);
-    set(axis_u_z, geometry.axis_u().z[sensor]);
-    set(axis_v_x, geometry.axis_v().x[sensor]);
-    set(axis_v_y, geometry.axis_v().y[sensor]);
+    set(Column::position_x, geometry.position().x[sensor]);
+    set(Column::position_y, geometry.position().y[sensor]);
+    set(Column::position_z, geometry.position().z[sensor]);
+    set(Column::normal_x, geometry.normal().x[sensor]);
+    set(Column::normal_y, geometry.normal().y[sensor]);
+    set(Column::normal_z, geometry.normal().z[sensor]);
+    set(Column::axis_u_x, geometry.axis_u().x[sensor]);
+    set(Column::axis_u_y, geometry.axis_u().y[sensor]);
+    set(Column::axis_u_z, geometry.axis_u().z[sensor]);
+    set(Column::axis_v_x, geometry.axis_v().x[sensor]);
+    set(Column::axis_v_y, geometry.axis_v().y[sensor]);
     const double w = 1 / std::max(light / kDetectionEfficiency, 1.0);
-    set(photons, light);
-    set(weight, w);
+    set(Column::photons, light);
+    set(Column::weight, w);
     squares_ += w * light * light;
 }
 
-void Selection::pad() noexcept {
-    for (std::size_t c = 0; c < columns; ++c) {
-        double* const values = column(static_cast<Column>(c));
-        const double filling = c == weight || c == photons ? 0.0 : values[size_ - 1];
+void Selection::pad() const noexcept {
+    for (std::size_t c = 0; c < kSelectionColumns; ++c) {
+        const auto which = static_cast<Column>(c);
+        const bool counts = which == Column::weight || which == Column::photons;
+        double* const values = column(which);
+        const double filling = counts ? 0.0 : values[size_ - 1];
         std::fill(values + size_, values + padded(size_), filling);
     }
 }

@@ -15,7 +15,7 @@ namespace xec {
 inline constexpr std::size_t kBlock = 32;
 
 /// What the second stage needs of its sensors, one contiguous column each.
-enum Column : std::uint8_t {
+enum class Column : std::uint8_t {
     position_x,
     position_y,
     position_z,
@@ -28,9 +28,9 @@ enum Column : std::uint8_t {
     axis_v_x,
     axis_v_y,
     photons,
-    weight,
-    columns
+    weight
 };
+inline constexpr std::size_t kSelectionColumns = 13;
 
 constexpr std::size_t padded(std::size_t size) {
     return (size + kBlock - 1) / kBlock * kBlock;
@@ -39,16 +39,18 @@ constexpr std::size_t padded(std::size_t size) {
 /// The selected sensors of an event in memory that is someone else's.
 class Selection {
   public:
-    /// @param data      columns x capacity
+    /// @param data      kSelectionColumns x capacity
     /// @param capacity  a multiple of `kBlock`
     Selection(double* data, std::size_t capacity) noexcept : data_(data), capacity_(capacity) {}
 
     /// Add an MPPC with its light [photons].
     void add(const Geometry& geometry, std::size_t sensor, double light) noexcept;
     /// Fill the last block with sensors that have no weight.
-    void pad() noexcept;
+    void pad() const noexcept;
 
-    [[nodiscard]] double* column(Column c) const noexcept { return data_ + c * capacity_; }
+    [[nodiscard]] double* column(Column c) const noexcept {
+        return data_ + static_cast<std::size_t>(c) * capacity_;
+    }
     /// Sensors added.
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     /// Sum of weight x photons^2.

@@ -83,6 +83,29 @@ template <std::size_t N> bool invert(const Matrix<N>& matrix, Matrix<N>& inverse
     return positive;
 }
 
+/// Solve a damped quadratic for its free parameters, the steps of the others being given; nothing
+/// if the data do not determine them.
+template <std::size_t N>
+std::optional<Parameters<N>> free_step(const Quadratic<N>& q, const Parameters<N>& step,
+                                       const std::array<bool, N>& fixed, double damping) noexcept {
+    Matrix<N> matrix{};
+    Parameters<N> right = step;
+    for (std::size_t i = 0; i < N; ++i) {
+        matrix[i][i] = fixed[i] ? 1.0 : q.curvature[i][i] * (1 + damping);
+        right[i] = fixed[i] ? step[i] : -q.gradient[i];
+        for (std::size_t j = 0; !fixed[i] && j < N; ++j) {
+            right[i] -= fixed[j] ? q.curvature[i][j] * step[j] : 0.0;
+            if (i != j && !fixed[j]) {
+                matrix[i][j] = q.curvature[i][j];
+            }
+        }
+    }
+    if (!factorise(matrix)) {
+        return std::nullopt;
+    }
+    return solve(matrix, right);
+}
+
 /// The step to the minimum of a quadratic, damped after Marquardt, that does not leave the box.
 ///
 /// A parameter on a bound that the slope pushes outwards stays there; one whose step would pass
@@ -98,27 +121,11 @@ std::optional<Parameters<N>> bounded_step(const Quadratic<N>& q, const Parameter
                    (at[i] >= box.high[i] && q.gradient[i] <= 0);
     }
     for (std::size_t round = 0; round <= N; ++round) {
-        Matrix<N> matrix{};
-        Parameters<N> right{};
-        for (std::size_t i = 0; i < N; ++i) {
-            matrix[i][i] = 1.0;
-            if (fixed[i]) {
-                right[i] = step[i];
-                continue;
-            }
-            right[i] = -q.gradient[i];
-            for (std::size_t j = 0; j < N; ++j) {
-                if (fixed[j]) {
-                    right[i] -= q.curvature[i][j] * step[j];
-                } else {
-                    matrix[i][j] = q.curvature[i][j] * (i == j ? 1 + damping : 1);
-                }
-            }
-        }
-        if (!factorise(matrix)) {
+        const auto maybe = free_step(q, step, fixed, damping);
+        if (!maybe) {
             return std::nullopt;
         }
-        const Parameters<N> solved = solve(matrix, right);
+        const Parameters<N>& solved = *maybe;
         bool inside = true;
         for (std::size_t i = 0; i < N; ++i) {
             const double limited = std::clamp(solved[i], box.low[i] - at[i], box.high[i] - at[i]);

@@ -70,9 +70,9 @@ struct Corners {
     double h2;
     std::array<double, 4> a; // of the edges, from the point
     std::array<double, 4> b;
-    std::array<Phasor, 16> phasor;
-    std::array<double, 4> of_row;
-    std::array<double, 4> of_column;
+    std::array<Phasor, 16> phasor{};
+    std::array<double, 4> of_row{};
+    std::array<double, 4> of_column{};
 
     XEC_INLINE Corners(double at_a, double at_b, double at_h) noexcept
         : h(at_h), h2(at_h * at_h),
@@ -87,7 +87,7 @@ struct Corners {
         phasor[corner] = corner_phasor<i, j>(a[i], b[j], h * distance<corner>());
     }
 
-    template <std::size_t corner> XEC_INLINE double distance() const noexcept {
+    template <std::size_t corner> [[nodiscard]] XEC_INLINE double distance() const noexcept {
         constexpr std::size_t i = corner / 4;
         constexpr std::size_t j = corner % 4;
         return std::sqrt(a[i] * a[i] + h2 + b[j] * b[j]);
@@ -98,8 +98,8 @@ struct Corners {
         constexpr std::size_t j = corner % 4;
         constexpr double sign = (i + j) % 2 == 0 ? 1.0 : -1.0;
         phasor[corner] = corner_phasor<i, j>(a[i], b[j], h * r);
-        of_row[i] = (j == 0 ? 0.0 : of_row[i]) + sign * b[j] * by_r;
-        of_column[j] = (i == 0 ? 0.0 : of_column[j]) + sign * a[i] * by_r;
+        of_row[i] += sign * b[j] * by_r;
+        of_column[j] += sign * a[i] * by_r;
     }
 
     /// One division for two corners: divisions and roots take most of the time.

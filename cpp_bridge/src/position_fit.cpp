@@ -36,7 +36,7 @@ Box<3> limits(const Vec3& first) noexcept {
 } // namespace
 
 PositionFitter::Workspace::Workspace(const PositionFitter& fitter)
-    : light_(fitter.u_.size()), columns_(columns * padded(fitter.u_.size())) {}
+    : light_(fitter.u_.size()), columns_(kSelectionColumns * padded(fitter.u_.size())) {}
 
 PositionFitter::PositionFitter(const Geometry& geometry)
     : geometry_(geometry), u_(geometry.mppcs()), v_(geometry.mppcs()), rows_(kRows) {

@@ -92,7 +92,7 @@ TEST(MppcSlope, IsThatOfFiniteDifferences) {
 TEST(LocalFit, GradientIsThatOfTheChiSquare) {
     const xec::Geometry geometry = xec::test::full_detector();
     const std::vector<double> npho = light_of(geometry, {3, -7, 6});
-    std::vector<double> memory(xec::columns * xec::padded(geometry.mppcs()));
+    std::vector<double> memory(xec::kSelectionColumns * xec::padded(geometry.mppcs()));
     xec::Selection selection(memory.data(), xec::padded(geometry.mppcs()));
     for (std::size_t i = 0; i < geometry.mppcs(); i += 3) {
         selection.add(geometry, i, npho[i]);
