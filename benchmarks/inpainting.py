@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from inpainting_figures import PATTERNS, QUANTITIES, RECOVERY_FRACTION, draw, tables
 
 from xec_deploy.cpp import fit_position, predict_dead
 from xec_deploy.detector import FACES, design_geometry
@@ -41,7 +42,6 @@ from xec_deploy.detector import constants as c
 from xec_deploy.normalisation import normalise_arrays
 from xec_deploy.physics import resolution
 from xec_deploy.physics.width import ONE_SIGMA, interval_of_sorted
-from xec_deploy.report.style import new_figure, plot_style
 from xec_train.checkpoint import load_inpainter
 from xec_train.config.regressor import RegressorData
 from xec_train.data import EventStream, RawBatch
@@ -51,14 +51,11 @@ from xec_train.models import padded_sensors
 from xec_train.models.xec.light import FilledLight
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10)
-RECOVERY_FRACTION = 0.05
-PATTERNS = ("channels", "boards")
 LIGHT = (0.0, 10.0, 100.0, 1000.0, np.inf)
 NOISE = 10.0
 CELL = 20_000
 """Sensors of a cell of the table at most; more would only cost time."""
 REPLICAS = 40
-QUANTITIES = {"energy": "%", "u": "mm", "v": "mm", "w": "mm", "timing": "ps"}
 CONDITIONS = ("none", "zero", "flagged", "neighbours", "solid_angle", "adjacent", "inpainter")
 
 Filler = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -273,50 +270,6 @@ def width(values: np.ndarray) -> float:
     return (high - low) / 2
 
 
-def draw(results: dict[str, Any], folder: Path, methods: list[str]) -> None:
-    """Plot the errors of sensors, and the resolutions."""
-    markers = dict(zip(methods, "sv^Dox*P", strict=False))
-    with plot_style():
-        figure = new_figure(9.0, 3.4)
-        axes = figure.subplots(1, 4, sharey=True)
-        places = [(face, pattern) for face in ("inner", "pmt") for pattern in PATTERNS]
-        for axis, (face, pattern) in zip(axes, places, strict=True):
-            for method in methods:
-                table = results["sensors"][pattern]
-                keys = ("pull68", "pull68_error")
-                points = [
-                    (100 * float(f), *(cell[face][method][key] for key in keys))
-                    for f, cell in table.items()
-                    if method in cell[face]
-                ]
-                if points:
-                    x, y, e = np.array(points).T
-                    axis.errorbar(x, y, e, marker=markers[method], ms=4, label=method)
-            axis.set(title=f"{face}: {pattern}", xlabel="dead channels [%]", xscale="log")
-            axis.set(yscale="log", xticks=[1, 2, 5, 10], xticklabels=["1", "2", "5", "10"])
-        axes[0].set_ylabel("$\\sigma_{68}$ of error / photon statistics")
-        axes[0].legend()
-        figure.savefig(folder / "inpainting_sensors.png", dpi=160, metadata={"Software": None})
-        tables = results["recovery"]["reconstructions"]
-        figure = new_figure(9.0, 1.0 + 2.0 * len(tables))
-        grid = figure.subplots(len(tables), len(QUANTITIES), squeeze=False)
-        for row, (name, table) in zip(grid, tables.items(), strict=True):
-            for axis, (quantity, unit) in zip(row, QUANTITIES.items(), strict=True):
-                if quantity not in table:
-                    axis.set_axis_off()
-                    continue
-                entries = table[quantity]
-                y = [entry["ratio_to_none"] for entry in entries.values()]
-                e = [entry["ratio_to_none_error"] for entry in entries.values()]
-                axis.errorbar(y, range(len(y)), xerr=e, fmt="o", ms=4)
-                axis.axvline(1.0, color="0.6", lw=0.8)
-                axis.set_yticks(range(len(y)), list(entries) if axis is row[0] else [])
-                axis.set(title=f"{name}: {quantity}", xscale="log" if max(y) > 3 else "linear")
-                axis.invert_yaxis()
-                axis.set_xlabel(f"/ {entries['none']['sigma68']:.2f} {unit}")
-        figure.savefig(folder / "inpainting_recovery.png", dpi=160, metadata={"Software": None})
-
-
 def stream(path: str, tasks: tuple[Any, ...], events: int) -> Iterator[RawBatch]:
     """Iterate over the first events of a file."""
     config = RegressorData(train_path=[path], val_path=[path], batch_size=250, num_workers=0)
@@ -333,9 +286,24 @@ def main() -> None:
     parser.add_argument("--sensor-events", type=int, default=1000)
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--reuse", action="store_true", help="only lay out what --json holds")
     parser.add_argument("--images", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.reuse:
+        results = json.loads(options.json.read_text(encoding="utf-8"))
+        named = dict.fromkeys(("neighbours", "solid_angle", "fit", "adjacent", "inpainter"))
+    else:
+        results, named = measure(options)
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if options.images:
+        draw(results, options.images, list(named))
+    print(tables(results))
+
+
+def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Filler]]:
+    """Run the studies; return the figures and the methods."""
     named = dict(text.split("=", 1) for text in options.other)
     methods = fillers({"inpainter": options.inpainter, **named})
     cpu = torch.device("cpu")
@@ -355,11 +323,7 @@ def main() -> None:
         stream(options.data, tasks, options.events), wanted, reconstructions
     )
     results["cpu_seconds"] = round(time.process_time() - start)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
-    if options.images:
-        draw(results, options.images, list(methods))
-    print(json.dumps(results["recovery"], indent=1))
+    return results, methods
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ RULES: Final = (
             "--num-fusion-layers",
             "--hidden-dim",
             "--drop-path-rate",
+            "--head-type",
         ),
         lambda config: config.model.arch == "research",
         "--arch research",
