@@ -22,7 +22,7 @@ def draw(results: dict[str, Any], folder: Path, methods: list[str]) -> None:
         axes = figure.subplots(1, 4, sharey=True)
         places = [(face, pattern) for face in ("inner", "pmt") for pattern in PATTERNS]
         for axis, (face, pattern) in zip(axes, places, strict=True):
-            for method in methods:
+            for number, method in enumerate(methods):
                 table = results["sensors"][pattern]
                 keys = ("pull68", "pull68_error")
                 points = [
@@ -32,9 +32,10 @@ def draw(results: dict[str, Any], folder: Path, methods: list[str]) -> None:
                 ]
                 if points:
                     x, y, e = np.array(points).T
-                    axis.errorbar(x, y, e, marker=markers[method], ms=4, label=method)
+                    look = {"marker": markers[method], "color": f"C{number}", "ms": 4}
+                    axis.errorbar(x, y, e, label=method, **look)
             axis.set(title=f"{face}: {pattern}", xlabel="dead channels [%]", xscale="log")
-            axis.set(yscale="log", xticks=[1, 2, 5, 10], xticklabels=["1", "2", "5", "10"])
+            axis.set(xticks=[1, 2, 5, 10], xticklabels=["1", "2", "5", "10"])
         axes[0].set_ylabel("$\\sigma_{68}$ of error / photon statistics")
         axes[0].legend()
         figure.savefig(folder / "inpainting_sensors.png", dpi=160, metadata={"Software": None})
