@@ -64,7 +64,6 @@ def predict_dead(
     method: str,
     threads: int,
 ) -> NDArray[np.float64]: ...
-
 def parity_gate(precision: str) -> float: ...
 
 class Model:
