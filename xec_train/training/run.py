@@ -37,6 +37,7 @@ IGNORED: Final = (
     r".*isinstance\(treespec, LeafSpec\)",
     r".*does not have many workers",
     r"Experiment logs directory",
+    r"It is recommended to use .*sync_dist=True",
 )
 
 
