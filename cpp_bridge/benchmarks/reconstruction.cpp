@@ -126,6 +126,8 @@ std::array<double, 2> arithmetic() {
 
 void parts(std::size_t events) {
     const xec::Geometry geometry = xec::test::full_detector();
+    // The same events every time.
+    // NOLINTNEXTLINE(bugprone-random-generator-seed,cert-msc32-c,cert-msc51-cpp)
     std::mt19937 random(1);
     const Sample sample = make_events(geometry, events, random);
     const xec::PositionFitter fitter(geometry);
@@ -173,6 +175,7 @@ void parts(std::size_t events) {
     const auto count = static_cast<double>(events);
     // Of one MPPC with its slope: 16 roots; 8 quotients of corners, 4 of rows, 2 of the arctangent.
     const double bound = evaluations / count * (16 * root + 14 * quotient) / 1e3;
+    // NOLINTBEGIN(modernize-raw-string-literal): JSON with numbers between the keys
     std::cout << "{\"events\": " << events << ", \"sensors_per_fit\": " << sensors / count
               << ", \"evaluations_per_fit\": " << evaluations / sensors
               << ", \"microseconds\": {\"image_and_projections\": " << image
@@ -182,6 +185,7 @@ void parts(std::size_t events) {
               << ", \"whole_reconstruction\": " << all << "}, \"nanoseconds\": {\"root\": " << root
               << ", \"quotient\": " << quotient << "}, \"local_fit_bound_microseconds\": " << bound
               << ", \"checksum\": " << sink << "}\n";
+    // NOLINTEND(modernize-raw-string-literal)
 }
 
 /// Every event another one: a pool of events with some channels changed to anything.
@@ -197,6 +201,8 @@ int soak(std::size_t events) {
                                              0.0F,
                                              3e4F};
     const xec::Geometry geometry = xec::test::full_detector();
+    // The same events every time.
+    // NOLINTNEXTLINE(bugprone-random-generator-seed,cert-msc32-c,cert-msc51-cpp)
     std::mt19937 random(7);
     const Sample pool = make_events(geometry, kPool, random);
     const xec::Reconstruction reconstruction(geometry, make_constants(geometry));
@@ -226,6 +232,7 @@ int soak(std::size_t events) {
         }
     }
     const double after = resident_mb();
+    // NOLINTBEGIN(modernize-raw-string-literal): JSON with numbers between the keys
     std::cout << "{\"events\": " << events << ", \"status_counts\": [" << counts[0];
     for (std::size_t status = 1; status < counts.size(); ++status) {
         std::cout << ", " << counts.at(status);
@@ -234,6 +241,7 @@ int soak(std::size_t events) {
               << ", \"resident_mb_after_a_tenth\": " << before
               << ", \"resident_mb_at_the_end\": " << after << ", \"cpu_seconds\": " << cpu()
               << "}\n";
+    // NOLINTEND(modernize-raw-string-literal)
     constexpr double kGrowth = 1.0; // [MB]
     return inconsistent == 0 && after <= before + kGrowth ? 0 : 1;
 }

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 
 #include "checks.hpp"
 
@@ -70,8 +71,8 @@ Reconstruction::Workspace::Workspace(const Reconstruction& reconstruction)
     : fit_(reconstruction.fitter_), timing_(reconstruction.geometry().size()),
       fractions_(reconstruction.geometry().size()), predicted_(reconstruction.geometry().size()) {}
 
-Reconstruction::Reconstruction(const Geometry& geometry, const ReconstructionConstants& constants)
-    : fitter_(geometry), recovery_(geometry), constants_(constants) {
+Reconstruction::Reconstruction(const Geometry& geometry, ReconstructionConstants constants)
+    : fitter_(geometry), recovery_(geometry), constants_(std::move(constants)) {
     constants_.check(geometry.size());
 }
 

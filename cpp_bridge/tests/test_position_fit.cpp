@@ -57,6 +57,8 @@ bool same_bits(const PositionFit& a, const PositionFit& b) {
 }
 
 TEST(MppcSlope, IsThatOfFiniteDifferences) {
+    // The same events every time.
+    // NOLINTNEXTLINE(bugprone-random-generator-seed,cert-msc32-c,cert-msc51-cpp)
     std::mt19937 random(1);
     std::uniform_real_distribution<double> sideways(-12, 12);
     std::uniform_real_distribution<double> above(0.2, 40);
@@ -117,6 +119,8 @@ TEST(PositionFit, FindsPointsOfLight) {
     const xec::Geometry geometry = xec::test::full_detector();
     const PositionFitter fitter(geometry);
     PositionFitter::Workspace workspace(fitter);
+    // The same events every time.
+    // NOLINTNEXTLINE(bugprone-random-generator-seed,cert-msc32-c,cert-msc51-cpp)
     std::mt19937 random(2);
     for (int trial = 0; trial < 20; ++trial) {
         const Vec3 point = random_point(random);
@@ -187,6 +191,8 @@ std::vector<float> random_events(const xec::Geometry& geometry, std::size_t coun
 TEST(PositionFit, ThreadsChangeNothing) {
     const xec::Geometry geometry = xec::test::full_detector();
     const PositionFitter fitter(geometry);
+    // The same events every time.
+    // NOLINTNEXTLINE(bugprone-random-generator-seed,cert-msc32-c,cert-msc51-cpp)
     std::mt19937 random(3);
     constexpr std::size_t kEvents = 12;
     const std::vector<float> npho = random_events(geometry, kEvents, random);
@@ -224,6 +230,8 @@ TEST(Reconstruction, SurvivesAnythingAndForgetsIt) {
     EXPECT_NEAR(result.uvw[2], 0.5 + 0.8 * 4, 1e-3);
     EXPECT_GT(result.energy, 0);
     EXPECT_LT(result.time, 1e-8);
+    // The same events every time.
+    // NOLINTNEXTLINE(bugprone-random-generator-seed,cert-msc32-c,cert-msc51-cpp)
     std::mt19937 random(4);
     const std::vector<float> events = random_events(geometry, 30, random);
     const std::vector<float> times(geometry.size(), 1e-8F);

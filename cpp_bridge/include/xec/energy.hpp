@@ -31,8 +31,8 @@ struct EnergyConstants {
     /// Corrections are evaluated within |u|, |v| and 0 to w of these [cm], no farther.
     static constexpr Vec3 kWithin{24.0, 68.0, 30.0};
 
-    std::vector<double> sensor_weight;      ///< (sensors), e.g. the area a sensor stands for
-    std::array<double, kFaces> face_weight; ///< [GeV] for a photon of weight one
+    std::vector<double> sensor_weight;        ///< (sensors), e.g. the area a sensor stands for
+    std::array<double, kFaces> face_weight{}; ///< [GeV] for a photon of weight one
     std::array<FaceCorrection, kGroups> face_correction;
     double shallow_below = 0.0; ///< w [cm] below which the next one applies
     Polynomial shallow{1.0};    ///< in the logarithm of the largest solid angle, inner face

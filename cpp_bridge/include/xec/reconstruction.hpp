@@ -48,9 +48,9 @@ struct ReconstructionConstants {
 };
 
 struct Reconstructed {
-    Vec3 uvw{};    ///< first interaction [cm]
-    double energy; ///< [GeV]
-    double time;   ///< [s], in the frame of the channels' times
+    Vec3 uvw{};          ///< first interaction [cm]
+    double energy = 0.0; ///< [GeV]
+    double time = 0.0;   ///< [s], in the frame of the channels' times
 };
 
 [[nodiscard]] Reconstructed interpret(const ReconstructionConstants& constants,
@@ -73,7 +73,7 @@ class Reconstruction {
     };
 
     /// @throws std::invalid_argument if the geometry or the constants cannot be used
-    Reconstruction(const Geometry& geometry, const ReconstructionConstants& constants);
+    Reconstruction(const Geometry& geometry, ReconstructionConstants constants);
 
     /// @param start  uvw [cm] for the position fit; its u and v NaN for the brightest region
     template <typename Real>
