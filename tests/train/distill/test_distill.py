@@ -240,7 +240,8 @@ def test_a_student_is_continued_only_with_its_teachers(configured, teacher, rese
     config = configured([teacher], view_fit={"epochs": 0}, epochs=2)
     train_distilled(config)
     last = config.directory / "checkpoint_last.pth"
-    checkpoint = config.checkpoint.model_copy(update={"resume_from": str(last)})
+    fresh = {"resume_from": str(last), "refresh_lr": True}
+    checkpoint = config.checkpoint.model_copy(update=fresh)
     training = config.training.model_copy(update={"epochs": 3})
     longer = config.model_copy(update={"checkpoint": checkpoint, "training": training})
     train_distilled(longer)

@@ -173,7 +173,7 @@ def test_a_training_ends_with_an_evaluation_and_a_bundle(small_config, tmp_path)
         tmp_path,
         tasks={"energy": {}, "n_gamma": {}},
         training={"epochs": 1},
-        checkpoint={"save_dir": str(tmp_path)},
+        checkpoint={"save_dir": str(tmp_path), "save_artifacts": True},
         export={"bundle": "small.xec"},
     )
     train_regressor(config)
