@@ -41,7 +41,7 @@ PROBE_EVENTS = 1280
 
 
 def cpu_seconds(command: list[str]) -> float:
-    """Run a command on one thread; return the processor time it took, without imports."""
+    """Run a command; return the processor time it took, imports included."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True)  # noqa: S603 - our own command line
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
