@@ -1,7 +1,7 @@
 """Parity: how far every engine is from float64, in resolutions of the detector."""
 
+from xec_deploy.gates import Gates, load_gates
 from xec_deploy.parity.engines import ENGINES
-from xec_deploy.parity.gates import Gates, load_gates
 from xec_deploy.parity.results import (
     BitComparison,
     Comparison,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xec_deploy.cpp import PositionFit, fit_position, predict_dead
 from xec_deploy.detector import GeometryLike
 from xec_deploy.errors import InputError
-from xec_deploy.parity.gates import MacroGates
+from xec_deploy.gates import MacroGates
 from xec_deploy.parity.results import MacroComparison
 
 __all__ = ["compare_with_macro"]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from xec_deploy.bundle import Bundle, open_bundle
 from xec_deploy.detector import GeometryLike
 from xec_deploy.errors import UsageError
+from xec_deploy.gates import load_gates
 from xec_deploy.parity.engines import CPP, Subject, default_engines, open_subject
 from xec_deploy.parity.events import ParityEvents, golden_events, read_events
-from xec_deploy.parity.gates import load_gates
 from xec_deploy.parity.macro import compare_with_macro
 from xec_deploy.parity.metrics import compare
 from xec_deploy.parity.preprocessing import compare_preprocessing

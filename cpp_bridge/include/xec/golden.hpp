@@ -34,7 +34,7 @@ struct GoldenEvents {
 
 /// Largest difference from float64 that a precision may have [detector resolutions].
 ///
-/// The gates of `xec_deploy/parity/gates.yaml`.
+/// The gates of `xec_deploy/gates.yaml`.
 ///
 /// @throws BundleError for a precision without a gate
 [[nodiscard]] double parity_gate(const std::string& precision);

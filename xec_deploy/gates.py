@@ -60,5 +60,5 @@ class Gates(BaseModel):
 @lru_cache(maxsize=1)
 def load_gates() -> Gates:
     """Return the gates of this version of the package."""
-    text = (resources.files("xec_deploy.parity") / "gates.yaml").read_text(encoding="utf-8")
+    text = (resources.files("xec_deploy") / "gates.yaml").read_text(encoding="utf-8")
     return Gates.model_validate(yaml.safe_load(text))
