@@ -149,6 +149,27 @@ def test_tensorboard(tiny, tmp_path):
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow's own libraries
+def test_mlflow_and_a_resumed_training_in_the_same_run(tiny, tmp_path):
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed (extra mlflow)")
+    database = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    config = tiny.config(tmp_path, epochs=1)
+    section = config.mlflow.model_copy(update={"enabled": True, "tracking_uri": database})
+    tiny.run(config.model_copy(update={"mlflow": section}))
+    again = tiny.config(
+        tmp_path,
+        epochs=2,
+        checkpoint={"resume_from": str(tmp_path / "checkpoint_last.pth"), "refresh_lr": True},
+    )
+    tiny.run(again.model_copy(update={"mlflow": section}))
+    client = mlflow.MlflowClient(database)
+    experiment = client.get_experiment_by_name(section.experiment)
+    (run,) = client.search_runs([experiment.experiment_id])
+    epochs = client.get_metric_history(run.info.run_id, "val_loss")
+    assert len(epochs) == 2
+    assert open_checkpoint(tmp_path / "checkpoint_last.pth")["mlflow_run_id"] == run.info.run_id
+
+
 KILLED = """
 import sys
 sys.path.insert(0, {folder!r})
