@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from os import PathLike
 from pathlib import Path
+from typing import Final
 
 import onnx
 from pydantic import ValidationError
@@ -12,7 +13,20 @@ from pydantic import ValidationError
 from xec_deploy.bundle.manifest import METADATA_KEY, GraphRecord, Manifest
 from xec_deploy.errors import BundleError
 
-__all__ = ["canonical_hash", "file_hash", "graph_record", "load_onnx", "manifest_of_onnx"]
+__all__ = [
+    "IR_VERSION",
+    "OPSET",
+    "canonical_hash",
+    "file_hash",
+    "graph_record",
+    "load_onnx",
+    "manifest_of_onnx",
+]
+
+OPSET: Final = 20
+"""Operator set of every graph: the first with Gelu, and one all engines read."""
+IR_VERSION: Final = 10
+"""File format of every graph; what onnx writes by default is newer than onnxruntime reads."""
 
 
 def load_onnx(path: str | PathLike[str]) -> onnx.ModelProto:

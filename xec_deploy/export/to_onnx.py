@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from xec_deploy.bundle.manifest import INPUTS, METADATA_KEY, Manifest
+from xec_deploy.bundle.onnx_file import IR_VERSION, OPSET
 from xec_deploy.detector.constants import N_SENSORS
 
-__all__ = ["IR_VERSION", "OPSET", "export_onnx"]
+__all__ = ["export_onnx"]
 
-OPSET: Final = 20
-IR_VERSION: Final = 10
 EXAMPLE_BATCH: Final = 2
 """An example batch of 1 would be frozen into the graph without a word."""
 
