@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import platform
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from xec_deploy.cli.slurm_options import job_options
+from xec_deploy.cluster.slurm_job import check_directives, environment_on, time_limit
 from xec_deploy.errors import UsageError, nearest
 from xec_train.cli.command import TrainCommand, load
-from xec_train.cli.job_script import JobScript, machine_of
+from xec_train.cli.job_script import JobScript
 from xec_train.cli.main import COMMANDS
 
 __all__ = ["slurm"]
 
-LIMITS: Final = {"hourly": "01:00:00", "daily": "1-00:00:00"}
-"""Longest job by the end of a partition's name."""
 SET_BY_SCRIPT: Final = ("--num-gpus", "--devices", "--num-nodes", "--accelerator")
 
 
@@ -30,7 +28,6 @@ SET_BY_SCRIPT: Final = ("--num-gpus", "--devices", "--num-nodes", "--accelerator
 )
 @click.argument("model")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@click.option("--partition", required=True, help="gh-* has aarch64 nodes, a100-* x86_64 nodes.")
 @click.option("--nodes", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--gpus-per-node", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option(
@@ -38,26 +35,10 @@ SET_BY_SCRIPT: Final = ("--num-gpus", "--devices", "--num-nodes", "--accelerator
     type=click.IntRange(min=1),
     help="Cores a node; a core for each loader process and each GPU if absent.",
 )
-@click.option("--mem", "memory", help="Memory a node, such as 64G.")
-@click.option("--time", help="Limit; 1 hour for *-hourly, a day for *-daily if absent.")
-@click.option("--account", help="Account to charge.")
-@click.option("--cluster", help="Cluster, where Slurm serves several.")
-@click.option("--job-name", help="mlflow.run_name or the model if absent.")
-@click.option("--log", help="File of the output; %j is the job's number.")
-@click.option(
-    "--environment",
-    metavar="DIR",
-    help="Virtual or conda environment on the nodes; the present one if absent.",
-)
-@click.option(
-    "--setup", multiple=True, metavar="LINE", help="Shell line before the training (repeatable)."
-)
-@click.option(
-    "--grace",
-    default=120,
-    show_default=True,
-    type=click.IntRange(min=10),
-    help="Seconds before the limit at which to stop and go back to the queue.",
+@job_options(
+    job_name="mlflow.run_name or the model if absent.",
+    log="File of the output; %j is the job's number.",
+    grace=120,
 )
 @click.option("-o", "--output", help="File to write; the script is printed if absent.")
 @click.pass_context
@@ -86,17 +67,17 @@ def slurm(
     partition = job["partition"]
     name = job_name or (config.mlflow.run_name or model).replace("/", "-")
     values = {**job, "name": name, "log": job["log"] or f"{name}-%j.log"}
-    _check_directives(values, {"memory": "mem", "name": "job-name"})
+    check_directives(values, {"memory": "mem", "name": "job-name"})
     workers = gpus_per_node * (config.data.num_workers + 1)
     script = JobScript(
         command=(model, *options),
         last=str(config.directory / command.last_checkpoint),
         folder=str(Path.cwd()),
-        environment=_environment(environment, partition),
+        environment=environment_on(partition, environment),
         nodes=nodes,
         gpus_per_node=gpus_per_node,
         cpus_per_task=cpus_per_task or workers,
-        time=time or LIMITS.get(partition.split(",")[0].rpartition("-")[2]),
+        time=time or time_limit(partition),
         **values,
     )
     if output is None:
@@ -126,29 +107,3 @@ def _checked(
             raise UsageError(f"{name} follows from --nodes and --gpus-per-node; leave it out")
     with command.make_context(model, list(options), parent=ctx) as training:
         return load(training)
-
-
-def _check_directives(values: dict[str, Any], options: dict[str, str]) -> None:
-    for key, value in values.items():
-        if isinstance(value, str) and any(c in value for c in '\n\r"'):
-            raise UsageError(f"--{options.get(key, key)} holds a line break or a double quote")
-    folder = Path(values["log"]).parent
-    if "%" not in str(folder) and not folder.is_dir():
-        raise UsageError(
-            "no such folder, and Slurm drops the output of a job it cannot write",
-            where=f"--log {values['log']}",
-            fix="Make it first.",
-        )
-
-
-def _environment(stated: str | None, partition: str) -> str:
-    """Return the environment on the nodes, which must be made for their processor."""
-    machine = machine_of(partition)
-    if stated is not None:
-        return str(Path(stated).absolute())
-    if machine is not None and machine != platform.machine():
-        raise UsageError(
-            f"nodes of {partition} are {machine}, this environment is for {platform.machine()}",
-            fix="Name one made on such a node with --environment DIR.",
-        )
-    return sys.prefix

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from xec_deploy.cluster.slurm_job import machine_of
 from xec_deploy.errors import UsageError
-from xec_train.cli.job_script import JobScript, machine_of
+from xec_train.cli.job_script import JobScript
 from xec_train.cli.main import COMMANDS, cli
 from xec_train.cli.train import inpainter, mae, regressor
 from xec_train.training import CheckpointFiles

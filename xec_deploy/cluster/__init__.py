@@ -1,0 +1,1 @@
+"""More than one machine: job arrays of Slurm, and Dask."""
