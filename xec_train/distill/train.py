@@ -10,13 +10,13 @@ from pathlib import Path
 
 from xec_deploy.events import expand_inputs, find_truth, open_events
 from xec_train.config.distill import DistillConfig
-from xec_train.data import EventStream, RawBatch
+from xec_train.data import RawBatch
 from xec_train.distill.data import training_batches
 from xec_train.distill.module import DistillModule
 from xec_train.distill.teachers import Teachers
 from xec_train.regressor.finish import finish_training
-from xec_train.regressor.train import train_on
-from xec_train.training import on_gpu
+from xec_train.regressor.start import given_weights
+from xec_train.training import on_gpu, train, validation_stream
 
 __all__ = ["train_distilled"]
 
@@ -46,20 +46,17 @@ def train_distilled(config: DistillConfig) -> Path:
     teachers = Teachers.of_config(config)
     for teacher in teachers.provenance:
         logger.info("teacher %(path)s: arch %(arch)s, %(parameters)d parameters", teacher)
-    gpu = on_gpu(config.training)
-    validation = EventStream(
-        config.data.val_path,
-        config.data,
-        (),
-        shuffle=False,
-        max_events=config.data.val_events,
-        pin_memory=gpu,
-    )
-    best, module = train_on(
-        training_batches(config, pin_memory=gpu),
-        validation,
+    best, module = train(
+        "regressor",
         config,
-        lambda start: DistillModule(config, teachers, lambda n: _first(config, n), start),
+        training_batches(config, pin_memory=on_gpu(config.training)),
+        validation_stream(config),
+        lambda resumed: DistillModule(
+            config,
+            teachers,
+            lambda events: _first(config, events),
+            None if resumed else given_weights(config),
+        ),
     )
     if module.global_rank == 0:
         finish_training(_evaluable(config), best, module.device)

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-
-import lightning
 
 from xec_train.checkpoint import load_mae, save_encoder
 from xec_train.config import MaeConfig
-from xec_train.data import EventStream, RawBatch
 from xec_train.mae.module import MaeModule
 from xec_train.mae.predictions import write_predictions
 from xec_train.mae.view_module import XecMaeModule
 from xec_train.models import XEC_MAE
-from xec_train.training import (
-    CheckpointFiles,
-    StopOnSignal,
-    TrainingData,
-    find_resume,
-    fit,
-    on_gpu,
-)
+from xec_train.training import first_batches, train, training_stream, validation_stream
 
 __all__ = ["ENCODER", "PREDICTIONS", "train_mae"]
 
@@ -53,37 +40,17 @@ def train_mae(config: MaeConfig) -> Path:
     PartialFailure
         If a signal stopped it.
     """
-    lightning.seed_everything(config.training.seed, verbose=False)
-    resume = find_resume(config.checkpoint, "mae")
-    gpu = on_gpu(config.training)
-    training = EventStream(
-        config.data.train_path,
-        config.data,
-        (),
-        shuffle=True,
-        seed=config.training.seed,
-        max_events=config.data.train_events,
-        pin_memory=gpu,
-    )
-    validation = EventStream(
-        config.data.val_path,
-        config.data,
-        (),
-        shuffle=False,
-        max_events=config.data.val_events,
-        pin_memory=gpu,
-    )
-    stop = StopOnSignal()
     kind = XecMaeModule if config.model.arch == "xec" else MaeModule
-    start = config.checkpoint.resume_from if resume is None else None
-    module = kind(config, lambda events: _first(config, events), start)
-    best = fit(
-        module,
-        TrainingData(training, validation, stop),
+    best, module = train(
+        "mae",
         config,
-        CheckpointFiles(config.directory, "mae_"),
-        stop=stop,
-        resume=resume,
+        training_stream(config),
+        validation_stream(config),
+        lambda resumed: kind(
+            config,
+            lambda events: first_batches(config, events),
+            None if resumed else config.checkpoint.resume_from,
+        ),
     )
     if module.global_rank == 0:
         loaded = load_mae(best)
@@ -92,17 +59,3 @@ def train_mae(config: MaeConfig) -> Path:
             loaded.model.to(module.device)
             write_predictions(config, loaded.model, config.directory / PREDICTIONS)
     return best
-
-
-def _first(config: MaeConfig, events: int) -> Iterator[RawBatch]:
-    """Iterate over the first events of the sample, whatever the number of processes."""
-    stream = EventStream(
-        config.data.train_path,
-        config.data,
-        (),
-        shuffle=True,
-        seed=config.training.seed,
-        rank=0,
-        world=1,
-    )
-    return islice(stream, math.ceil(events / config.data.batch_size))

@@ -18,7 +18,7 @@ from xec_train.config import RegressorConfig
 from xec_train.models import XecMae
 from xec_train.models.xec import N_MOMENTS
 
-__all__ = ["StartingWeights", "starting_weights"]
+__all__ = ["StartingWeights", "given_weights", "starting_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,18 @@ class StartingWeights:
     def has_anchors(self) -> bool:
         """Whether the anchors are among them."""
         return any(name.startswith("anchors.") for name in self.state)
+
+
+def given_weights(config: RegressorConfig) -> StartingWeights | None:
+    """Return what ``checkpoint.resume_from`` of a new training has for it; None for random weights.
+
+    Raises
+    ------
+    BundleError
+        See :func:`starting_weights`.
+    """
+    source = config.checkpoint.resume_from
+    return starting_weights(config, source) if source else None
 
 
 def starting_weights(config: RegressorConfig, path: str) -> StartingWeights:

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 
-import lightning
-
 from xec_train.config import RegressorConfig
-from xec_train.data import EventStream, RawBatch
-from xec_train.data.reweight import EventWeights
 from xec_train.regressor.finish import finish_training
 from xec_train.regressor.module import RegressorModule
-from xec_train.regressor.start import StartingWeights, starting_weights
-from xec_train.training import (
-    Batches,
-    CheckpointFiles,
-    StopOnSignal,
-    TrainingData,
-    find_resume,
-    fit,
-    on_gpu,
-)
+from xec_train.regressor.start import given_weights
+from xec_train.training import first_batches, train, training_stream, validation_stream
 
-__all__ = ["train_on", "train_regressor"]
+__all__ = ["train_regressor"]
 
 
 def train_regressor(config: RegressorConfig) -> Path:
@@ -47,69 +32,18 @@ def train_regressor(config: RegressorConfig) -> Path:
     PartialFailure
         If a signal stopped it.
     """
-    gpu = on_gpu(config.training)
-    training = EventStream(
-        config.data.train_path,
-        config.data,
-        config.active_tasks,
-        shuffle=True,
-        seed=config.training.seed,
-        max_events=config.data.train_events,
-        pin_memory=gpu,
-        reweighting=EventWeights.of_config(config.reweighting, config.active_tasks),
-    )
-    validation = EventStream(
-        config.data.val_path,
-        config.data,
-        config.active_tasks,
-        shuffle=False,
-        max_events=config.data.val_events,
-        pin_memory=gpu,
-    )
-    best, module = train_on(
-        training,
-        validation,
+    tasks = config.active_tasks
+    best, module = train(
+        "regressor",
         config,
-        lambda start: RegressorModule(config, lambda events: _first(config, events), start),
+        training_stream(config, tasks),
+        validation_stream(config, tasks),
+        lambda resumed: RegressorModule(
+            config,
+            lambda events: first_batches(config, events, tasks),
+            None if resumed else given_weights(config),
+        ),
     )
     if module.global_rank == 0:
         finish_training(config, best, module.device)
     return best
-
-
-def train_on(
-    training: Batches,
-    validation: Batches,
-    config: RegressorConfig,
-    build: Callable[[StartingWeights | None], RegressorModule],
-) -> tuple[Path, RegressorModule]:
-    """Build a module, given weights to start from, train it, return the best checkpoint and it."""
-    lightning.seed_everything(config.training.seed, verbose=False)
-    resume = find_resume(config.checkpoint, "regressor")
-    source = config.checkpoint.resume_from
-    start = starting_weights(config, source) if source and resume is None else None
-    stop = StopOnSignal()
-    module = build(start)
-    best = fit(
-        module,
-        TrainingData(training, validation, stop),
-        config,
-        CheckpointFiles(config.directory),
-        stop=stop,
-        resume=resume,
-    )
-    return best, module
-
-
-def _first(config: RegressorConfig, events: int) -> Iterator[RawBatch]:
-    """Iterate over the first events of the sample, whatever the number of processes."""
-    stream = EventStream(
-        config.data.train_path,
-        config.data,
-        config.active_tasks,
-        shuffle=True,
-        seed=config.training.seed,
-        rank=0,
-        world=1,
-    )
-    return islice(stream, math.ceil(events / config.data.batch_size))

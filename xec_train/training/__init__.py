@@ -20,15 +20,16 @@ Derive from :class:`TrainingModule` and give it
 * :meth:`~TrainingModule.prepare`, if something is measured or loaded before a new training; what
   must survive a resume are parameters or persistent buffers of the module.
 
-Then ``fit(module, TrainingData(..), config, CheckpointFiles(directory, "mae_"), stop=stop)``.
+Then ``train(kind, config, training_stream(..), validation_stream(..), build)``.
 """
 
 from xec_train.training.checkpoints import CheckpointFiles
 from xec_train.training.data import Batches, TrainingData
 from xec_train.training.module import TrainingModule
 from xec_train.training.resume import Resume, find_resume
-from xec_train.training.run import fit, on_gpu
+from xec_train.training.run import fit, on_gpu, train
 from xec_train.training.stop import StopOnSignal
+from xec_train.training.streams import first_batches, training_stream, validation_stream
 
 __all__ = [
     "Batches",
@@ -38,6 +39,10 @@ __all__ = [
     "TrainingData",
     "TrainingModule",
     "find_resume",
+    "first_batches",
     "fit",
     "on_gpu",
+    "train",
+    "training_stream",
+    "validation_stream",
 ]

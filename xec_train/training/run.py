@@ -6,8 +6,9 @@ import logging
 import math
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import lightning
 import torch
@@ -17,19 +18,23 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xec_deploy.errors import CheckFailed, PartialFailure, UsageError
+from xec_train.checkpoint import Kind
 from xec_train.config import InpainterConfig, MaeConfig, RegressorConfig
 from xec_train.config.sections import TrainingConfig
 from xec_train.training.checkpoints import CheckpointFiles, Checkpoints, WholeFiles
-from xec_train.training.data import TrainingData
+from xec_train.training.data import Batches, TrainingData
 from xec_train.training.loggers import build_loggers
 from xec_train.training.module import TrainingModule
 from xec_train.training.progress import ProgressLines, Throughput
-from xec_train.training.resume import Resume
+from xec_train.training.resume import Resume, find_resume
 from xec_train.training.stop import StopOnSignal
 
-__all__ = ["AnyConfig", "fit", "on_gpu"]
+__all__ = ["AnyConfig", "fit", "on_gpu", "train"]
 
 AnyConfig = RegressorConfig | MaeConfig | InpainterConfig
+PREFIXES: Final[dict[Kind, str]] = {"regressor": "", "mae": "mae_", "inpainter": "inpainter_"}
+"""Of the names of checkpoints."""
+Trained = TypeVar("Trained", bound=TrainingModule)
 
 # About Lightning itself and torch, not about the training.
 IGNORED: Final = (
@@ -39,6 +44,43 @@ IGNORED: Final = (
     r"Experiment logs directory",
     r"It is recommended to use .*sync_dist=True",
 )
+
+
+def train(
+    kind: Kind,
+    config: AnyConfig,
+    training: Batches,
+    validation: Batches,
+    build: Callable[[bool], Trained],
+) -> tuple[Path, Trained]:
+    """Seed, build a module, train it, and return the best checkpoint and the module.
+
+    Parameters
+    ----------
+    kind
+        Of the model; its checkpoints are named after it.
+    config
+        As for :func:`fit`.
+    training, validation
+        Batches of events.
+    build
+        Returns the module; told whether it continues a training, and then needs no weights to start
+        from.
+
+    Raises
+    ------
+    BundleError
+        If the checkpoint to continue from cannot be used.
+    CheckFailed, PartialFailure, UsageError
+        See :func:`fit`.
+    """
+    lightning.seed_everything(config.training.seed, verbose=False)
+    resume = find_resume(config.checkpoint, kind)
+    stop = StopOnSignal()
+    module = build(resume is not None)
+    data = TrainingData(training, validation, stop)
+    files = CheckpointFiles(config.directory, PREFIXES[kind])
+    return fit(module, data, config, files, stop=stop, resume=resume), module
 
 
 def fit(
