@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": ("xec_deploy.cli.inspect:inspect", "Show a bundle, ONNX or ROOT file."),
     "infer": ("xec_deploy.cli.infer:infer", "Files of raw events to physics numbers."),
     "parity": ("xec_deploy.cli.parity:parity", "How far every engine is from float64."),
+    "slurm": ("xec_deploy.cli.slurm:slurm", "Print a job array that infers a run list."),
     "report": ("xec_deploy.cli.report:report", "Plots and a page from results."),
 }
 

@@ -18,6 +18,7 @@ from xec_deploy.errors import UsageError
 __all__ = [
     "LIMITS",
     "check_directives",
+    "check_log",
     "directive_lines",
     "environment_lines",
     "environment_on",
@@ -133,12 +134,12 @@ def environment_on(partition: str, stated: str | None) -> str:
 
 
 def check_directives(values: Mapping[str, object], options: Mapping[str, str]) -> None:
-    """Refuse values that would end a directive early, and a log that Slurm could not write.
+    """Refuse values that would end a directive early.
 
     Parameters
     ----------
     values
-        Values of directives by parameter; that of ``log`` is a file name.
+        Values of directives by parameter.
     options
         Names of options that are not called like their parameter.
 
@@ -151,11 +152,21 @@ def check_directives(values: Mapping[str, object], options: Mapping[str, str]) -
         # A directive is a comment to bash: a line break in a value would start a command.
         if isinstance(value, str) and any(c in value for c in '\n\r"'):
             raise UsageError(f"--{options.get(key, key)} holds a line break or a double quote")
-    folder = Path(str(values["log"])).parent
+
+
+def check_log(log: str) -> None:
+    """Refuse a log in a folder that is not there, unless Slurm has a say in its name.
+
+    Raises
+    ------
+    UsageError
+        With the option.
+    """
+    folder = Path(log).parent
     if "%" not in str(folder) and not folder.is_dir():
         raise UsageError(
             "no such folder, and Slurm drops the output of a job it cannot write",
-            where=f"--log {values['log']}",
+            where=f"--log {log}",
             fix="Make it first.",
         )
 

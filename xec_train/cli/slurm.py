@@ -9,7 +9,12 @@ from typing import Any, Final
 import click
 
 from xec_deploy.cli.slurm_options import job_options
-from xec_deploy.cluster.slurm_job import check_directives, environment_on, time_limit
+from xec_deploy.cluster.slurm_job import (
+    check_directives,
+    check_log,
+    environment_on,
+    time_limit,
+)
 from xec_deploy.errors import UsageError, nearest
 from xec_train.cli.command import TrainCommand, load
 from xec_train.cli.job_script import JobScript
@@ -68,6 +73,7 @@ def slurm(
     name = job_name or (config.mlflow.run_name or model).replace("/", "-")
     values = {**job, "name": name, "log": job["log"] or f"{name}-%j.log"}
     check_directives(values, {"memory": "mem", "name": "job-name"})
+    check_log(values["log"])
     workers = gpus_per_node * (config.data.num_workers + 1)
     script = JobScript(
         command=(model, *options),
