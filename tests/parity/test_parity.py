@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from xec_deploy.backends import present_backends
 from xec_deploy.bundle import write_bundle
 from xec_deploy.bundle.onnx_file import load_onnx
 from xec_deploy.cpp import Model
@@ -38,7 +39,7 @@ def test_every_engine_passes_on_golden_and_other_events(report, bundle):
     found = {(part.engine, part.event_set, part.precision) for part in report.comparisons}
     assert found == {
         (engine, events, precision)
-        for engine in ("onnxruntime", "cpp")
+        for engine in (*present_backends(), "cpp")
         for events in ("golden", "data")
         for precision in bundle.manifest.graphs
     }

@@ -2,28 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from xec_deploy.backends.base import Backend, RunOptions
-from xec_deploy.errors import UsageError, nearest
+from xec_deploy.errors import MissingExtra, UsageError, nearest
 
-__all__ = ["AUTO", "BACKENDS", "create_backend"]
+__all__ = [
+    "AUTO",
+    "BACKENDS",
+    "DEVICES",
+    "Engine",
+    "create_backend",
+    "get_engine",
+    "present_backends",
+]
 
 AUTO: Final = "auto"
+DEVICES: Final = ("cpu", "cuda")
 
 
-def _onnxruntime(graph: Path, options: RunOptions) -> Backend:
-    # Late: importing an engine costs more than the rest of the command line together.
-    from xec_deploy.backends.onnxruntime_cpu import OnnxRuntimeBackend  # noqa: PLC0415
+@dataclass(frozen=True)
+class Engine:
+    """What is known of an engine without importing it.
 
-    return OnnxRuntimeBackend(graph, options)
+    Attributes
+    ----------
+    library
+        Module to import, which is also the distribution's name.
+    extra
+        Extra of this package that brings it; None if it always comes along.
+    classes
+        Device -> ``module:class`` of the backend.
+    arithmetic
+        Precisions it computes in by itself, from the fp32 graph.
+    candidate
+        Whether ``auto`` considers it.
+    """
+
+    library: str
+    extra: str | None
+    classes: dict[str, str]
+    arithmetic: tuple[str, ...] = ()
+    candidate: bool = True
+
+    @property
+    def present(self) -> bool:
+        """Whether the library is installed."""
+        return find_spec(self.library) is not None
 
 
-BACKENDS: Final[dict[str, Callable[[Path, RunOptions], Backend]]] = {"onnxruntime": _onnxruntime}
-"""Engines by name, fastest first; ``auto`` takes the first."""
-DEVICES: Final = ("cpu",)
+BACKENDS: Final[dict[str, Engine]] = {
+    "onnxruntime": Engine(
+        "onnxruntime",
+        None,
+        {
+            "cpu": "xec_deploy.backends.onnxruntime_cpu:OnnxRuntimeBackend",
+            "cuda": "xec_deploy.backends.onnxruntime_cuda:OnnxRuntimeCudaBackend",
+        },
+    ),
+    "openvino": Engine(
+        "openvino",
+        "openvino",
+        {"cpu": "xec_deploy.backends.openvino_cpu:OpenVinoBackend"},
+        arithmetic=("bf16",),
+    ),
+}
+"""Engines by name."""
+
+
+def present_backends(device: str = "cpu") -> tuple[str, ...]:
+    """Return the engines that are installed and know a device."""
+    return tuple(
+        name for name, engine in BACKENDS.items() if device in engine.classes and engine.present
+    )
+
+
+def get_engine(name: str) -> Engine:
+    """Return what is known of an engine.
+
+    Raises
+    ------
+    UsageError
+        If there is no such engine.
+    """
+    if name not in BACKENDS:
+        raise UsageError(f"unknown backend {name!r}", fix=nearest(name, [AUTO, *BACKENDS]))
+    return BACKENDS[name]
 
 
 def create_backend(name: str, graph: Path, options: RunOptions | None = None) -> Backend:
@@ -33,13 +101,23 @@ def create_backend(name: str, graph: Path, options: RunOptions | None = None) ->
     ------
     UsageError
         If there is no such engine or device.
+    MissingExtra
+        If the engine is not installed.
+    BundleError
+        If it cannot load the graph.
     """
     options = options or RunOptions()
-    if options.device not in DEVICES:
+    engine = get_engine(name)
+    if options.device not in engine.classes:
+        known = options.device in DEVICES
         raise UsageError(
-            f"device {options.device!r} is not supported", fix=nearest(options.device, DEVICES)
+            f"{name} has no device {options.device!r}"
+            if known
+            else f"device {options.device!r} is not supported",
+            fix=nearest(options.device, engine.classes if known else DEVICES),
         )
-    chosen = next(iter(BACKENDS)) if name == AUTO else name
-    if chosen not in BACKENDS:
-        raise UsageError(f"unknown backend {name!r}", fix=nearest(name, [AUTO, *BACKENDS]))
-    return BACKENDS[chosen](graph, options)
+    if not engine.present:
+        raise MissingExtra(engine.library, engine.extra or name, needed_for=f"backend {name}")
+    # Late: importing an engine costs more than the rest of the command line together.
+    module, _, attribute = engine.classes[options.device].partition(":")
+    return cast("Backend", getattr(importlib.import_module(module), attribute)(graph, options))

@@ -9,15 +9,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
+import onnx
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
-from xec_deploy.backends import AUTO, Backend, RunOptions, create_backend
-from xec_deploy.bundle.golden import GoldenEvents, compare_with_golden
-from xec_deploy.bundle.manifest import Manifest
+from xec_deploy import __version__
+from xec_deploy.backends import AUTO, BACKENDS, Backend, RunOptions
+from xec_deploy.bundle.compose import cached_graph, embed_manifest
+from xec_deploy.bundle.engine import open_engine
+from xec_deploy.bundle.golden import GoldenEvents
+from xec_deploy.bundle.legacy import raw_graph
+from xec_deploy.bundle.manifest import GraphRecord, Manifest, PartName
 from xec_deploy.bundle.onnx_file import file_hash, graph_record, load_onnx, manifest_of_onnx
 from xec_deploy.detector.constants import N_SENSORS
 from xec_deploy.errors import BundleError, UsageError, nearest
@@ -26,6 +31,7 @@ __all__ = [
     "GOLDEN_FILE",
     "MANIFEST_FILE",
     "Bundle",
+    "Inpaint",
     "open_bundle",
     "shipped_bundle",
     "write_bundle",
@@ -34,8 +40,9 @@ __all__ = [
 MANIFEST_FILE: Final = "manifest.json"
 GOLDEN_FILE: Final = "golden.npz"
 LONE_PRECISION: Final = "fp32"
-OPENING_EVENTS: Final = 4
-"""Golden events run through an engine before its first use."""
+
+Inpaint: TypeAlias = Literal["model", "solid-angle", "neighbours", "none"]
+"""What happens to dead channels, see :meth:`Bundle.graph`."""
 
 
 @dataclass
@@ -57,8 +64,75 @@ class Bundle:
     golden: GoldenEvents | None
     _backends: dict[tuple[Any, ...], Backend] = field(default_factory=dict, repr=False)
 
-    def graph(self, precision: str = "fp32") -> Path:
-        """Return the ONNX file of a precision."""
+    def graph(self, precision: str = LONE_PRECISION, inpaint: str | None = None) -> Path:
+        """Return the ONNX file to run: raw events in, the outputs of the manifest out.
+
+        Parameters
+        ----------
+        precision
+            Which of the bundle's graphs.
+        inpaint
+            What happens to dead channels: ``model`` for the bundle's inpainter, ``none`` for what
+            the network makes of them itself, ``solid-angle`` or ``neighbours`` for a filler ahead
+            of the network, see :mod:`xec_deploy.inpaint`; None for what the bundle does by
+            default.
+
+        Returns
+        -------
+        path
+            A file of the bundle, or one that was joined from it in the user's cache.
+
+        Raises
+        ------
+        UsageError
+            If there is no such graph.
+        """
+        chosen = self.inpainting(inpaint)
+        if chosen == self.inpainting():
+            return self._runnable(self.file(precision))
+        plain = self._runnable(self._without_inpainter(precision))
+        if chosen == "none":
+            return plain
+        # Late, because fillers are built of the graphs this package knows.
+        from xec_deploy.inpaint.compose import filled_graph  # noqa: PLC0415
+
+        return filled_graph(plain, chosen)
+
+    def inpainting(self, inpaint: str | None = None) -> Inpaint:
+        """Return what happens to dead channels where ``inpaint`` is asked for.
+
+        ``none`` means that the network sees them as dead.
+
+        Raises
+        ------
+        UsageError
+            If there is no such way, or not for this bundle.
+        """
+        manifest = self.manifest
+        has_model = manifest.kind == "inpainter" or manifest.inpainter is not None
+        if inpaint is None:
+            return "model" if has_model else "none"
+        if inpaint not in get_args(Inpaint):
+            raise UsageError(
+                f"no way {inpaint!r} to treat dead channels",
+                fix=nearest(inpaint, get_args(Inpaint)),
+            )
+        if inpaint == "model" and not has_model:
+            raise UsageError(
+                "the bundle has no inpainter",
+                where=str(self.path),
+                fix="Export it with --inpainter, or choose solid-angle or neighbours.",
+            )
+        if inpaint != "model" and manifest.kind == "inpainter":
+            raise UsageError(
+                f"an inpainter fills dead channels itself, not by {inpaint!r}",
+                where=str(self.path),
+                fix="Leave --inpaint out.",
+            )
+        return cast("Inpaint", inpaint)
+
+    def file(self, precision: str = LONE_PRECISION) -> Path:
+        """Return the ONNX file of a precision as it lies in the bundle."""
         if self.path.is_file():
             # Only the name of the precision could be wrong here, but it goes to the provenance.
             if precision != LONE_PRECISION:
@@ -77,29 +151,78 @@ class Bundle:
             )
         return self.path / records[precision].file
 
-    def backend(
-        self, name: str = AUTO, *, precision: str = "fp32", options: RunOptions | None = None
-    ) -> Backend:
-        """Return an engine with the graph loaded, after it reproduced four golden events.
+    def part(self, name: PartName) -> Path:
+        """Return the ONNX file of a part of the fp32 graph.
 
         Raises
         ------
+        UsageError
+            If the bundle does not keep it.
+        """
+        records = self.manifest.parts
+        if name not in records:
+            raise UsageError(
+                f"the bundle does not keep the part {name!r}",
+                where=str(self.path),
+                fix="Export it with --inpainter for inpainter and regressor, with --parts for "
+                "normalisation and network.",
+            )
+        return self.path / records[name].file
+
+    def _without_inpainter(self, precision: str) -> Path:
+        file = self.file(precision)
+        if self.manifest.inpainter is None:
+            return file
+        if precision != LONE_PRECISION or self.path.is_file():
+            raise UsageError(
+                "the inpainter is part of the graph and cannot be left out",
+                where=str(file),
+                fix="Use the bundle's fp32 graph, or export one without --inpainter.",
+            )
+        return self.part("regressor")
+
+    def _runnable(self, file: Path) -> Path:
+        if self.manifest.io == "raw":
+            return file
+        return cached_graph(
+            f"raw {file_hash(file)} {__version__}", lambda: _raw(file, self.manifest)
+        )
+
+    def backend(
+        self,
+        name: str = AUTO,
+        *,
+        precision: str = "fp32",
+        options: RunOptions | None = None,
+        inpaint: str | None = None,
+    ) -> Backend:
+        """Return an engine with the graph loaded, after it reproduced four golden events.
+
+        Parameters
+        ----------
+        name
+            Engine, or ``auto`` for the fastest that is installed and reproduces them.
+        precision
+            A graph of the bundle, or an arithmetic that the engine makes of the fp32 graph.
+        options
+            How to run.
+        inpaint
+            How dead channels are filled, see :meth:`graph`; None for the bundle's way.
+
+        Raises
+        ------
+        UsageError
+            If there is no such engine, device or graph.
+        MissingExtra
+            If the engine is not installed.
         CheckFailed
-            If it does not reproduce them.
+            If it does not reproduce the golden events within the gate of the precision.
         """
         options = options or RunOptions()
-        key = (name, precision, options)
+        key = (name, precision, options, inpaint)
         if key not in self._backends:
-            backend = create_backend(name, self.graph(precision), options)
-            if self.golden is not None:
-                events = self.golden.head(OPENING_EVENTS)
-                compare_with_golden(
-                    self.manifest,
-                    events,
-                    backend.run(events.npho, events.time, events.dead),
-                    where=f"{self.path} on {backend.name}",
-                )
-            self._backends[key] = backend
+            chosen = next(iter(BACKENDS)) if name == AUTO else name
+            self._backends[key] = open_engine(self, chosen, precision, options, inpaint)
         return self._backends[key]
 
     def run(
@@ -181,7 +304,11 @@ def open_bundle(path: str | PathLike[str], *, verify: bool = True) -> Bundle:
 
 
 def write_bundle(
-    folder: Path, manifest: Manifest, graphs: Mapping[str, Path], golden: GoldenEvents
+    folder: Path,
+    manifest: Manifest,
+    graphs: Mapping[str, Path],
+    golden: GoldenEvents,
+    parts: Mapping[PartName, Path] | None = None,
 ) -> Bundle:
     """Assemble a bundle in ``folder`` (which is replaced) and open it.
 
@@ -195,6 +322,8 @@ def write_bundle(
         Precision -> ONNX file, copied into the bundle.
     golden
         Golden events.
+    parts
+        Part -> ONNX file, likewise.
 
     Raises
     ------
@@ -203,7 +332,7 @@ def write_bundle(
     """
     part = folder.with_name(folder.name + ".part")
     try:
-        _fill(part, manifest, graphs, golden)
+        _fill(part, manifest, graphs, golden, parts or {})
         if folder.exists():
             shutil.rmtree(folder)
         part.rename(folder)
@@ -218,15 +347,22 @@ def write_bundle(
     return open_bundle(folder)
 
 
-def _fill(part: Path, manifest: Manifest, graphs: Mapping[str, Path], golden: GoldenEvents) -> None:
+def _fill(
+    part: Path,
+    manifest: Manifest,
+    graphs: Mapping[str, Path],
+    golden: GoldenEvents,
+    parts: Mapping[PartName, Path],
+) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for source in graphs.values():
+    for source in (*graphs.values(), *parts.values()):
         shutil.copyfile(source, part / source.name)
     golden.save(part / GOLDEN_FILE)
     complete = manifest.model_copy(
         update={
             "graphs": {name: graph_record(part / file.name) for name, file in graphs.items()},
+            "parts": {name: graph_record(part / file.name) for name, file in parts.items()},
             "golden_sha256": file_hash(part / GOLDEN_FILE),
         }
     )
@@ -255,7 +391,8 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def _verify_hashes(folder: Path, manifest: Manifest) -> None:
-    expected = {record.file: record.sha256 for record in manifest.graphs.values()}
+    records = [*manifest.graphs.values(), *manifest.parts.values()]
+    expected = {record.file: record.sha256 for record in records}
     expected[GOLDEN_FILE] = manifest.golden_sha256 or ""
     for name, sha256 in expected.items():
         file = folder / name
@@ -267,11 +404,23 @@ def _verify_hashes(folder: Path, manifest: Manifest) -> None:
                 where=str(folder),
                 fix="The bundle was damaged or edited; export it again.",
             )
-    for record in manifest.graphs.values():
+    described: list[tuple[GraphRecord, Manifest | None]] = [
+        *((record, manifest.without_hashes()) for record in manifest.graphs.values()),
+        *((record, manifest.of_part(name)) for name, record in manifest.parts.items()),
+    ]
+    for record, expected_manifest in described:
+        if expected_manifest is None:
+            continue
         inside = manifest_of_onnx(load_onnx(folder / record.file), str(folder / record.file))
-        if inside != manifest.without_hashes():
+        if inside != expected_manifest:
             raise BundleError(
                 f"{MANIFEST_FILE} disagrees with the metadata of {record.file!r}",
                 where=str(folder),
                 fix="The manifest was edited; export the bundle again.",
             )
+
+
+def _raw(file: Path, manifest: Manifest) -> onnx.ModelProto:
+    joined = raw_graph(load_onnx(file), manifest)
+    embed_manifest(joined, manifest.model_copy(update={"io": "raw"}))
+    return joined

@@ -45,11 +45,15 @@ class GoldenEvents:
 
     def head(self, count: int) -> GoldenEvents:
         """Return the first ``count`` events."""
+        return self.select(slice(count))
+
+    def select(self, rows: slice | NDArray[np.intp]) -> GoldenEvents:
+        """Return the events of some rows."""
         return GoldenEvents(
-            self.npho[:count],
-            self.time[:count],
-            self.dead[:count],
-            {name: values[:count] for name, values in self.outputs.items()},
+            self.npho[rows],
+            self.time[rows],
+            self.dead[rows],
+            {name: values[rows] for name, values in self.outputs.items()},
         )
 
     def save(self, path: str | PathLike[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from os import PathLike
 
-from xec_deploy.backends import BACKENDS, create_backend
+from xec_deploy.backends import BACKENDS, RunOptions, create_backend, present_backends
 from xec_deploy.bundle import Bundle
 from xec_deploy.cpp import Model
 from xec_deploy.errors import MissingExtra, UsageError, nearest
@@ -33,8 +33,9 @@ class Subject:
 
 
 def default_engines(checkpoint: str | PathLike[str] | None) -> tuple[str, ...]:
-    """Return the engines compared where none are named."""
-    return tuple(name for name in ENGINES if name != TORCH or checkpoint is not None)
+    """Return the engines compared where none are named: those that are installed."""
+    present = (*present_backends(), CPP)
+    return present if checkpoint is None else (*present, TORCH)
 
 
 def open_subject(
@@ -62,7 +63,7 @@ def open_subject(
         return openers[engine]()
     if engine not in BACKENDS:
         raise UsageError(f"no engine {engine!r} to compare", fix=nearest(engine, ENGINES))
-    backend = create_backend(engine, bundle.graph(precision))
+    backend = create_backend(engine, bundle.graph(precision), RunOptions(precision=precision))
     version = str(backend.describe()["version"])
     return Subject(engine, version, backend.device, precision, backend.run)
 
