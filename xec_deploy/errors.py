@@ -10,13 +10,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 __all__ = [
     "BundleError",
     "CheckFailed",
     "ExitCode",
+    "InferenceError",
     "InputError",
+    "Interrupted",
     "MissingExtra",
+    "OutputError",
     "PartialFailure",
     "UsageError",
     "XecError",
@@ -47,6 +51,8 @@ class XecError(Exception):
     """
 
     exit_code: ExitCode = ExitCode.UNUSABLE
+    summary: Any = None
+    """What was done before, where that is known: an `xec_deploy.inference.InferenceSummary`."""
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.what = what
@@ -100,6 +106,24 @@ def _rebuild_missing(library: str, extra: str, needed_for: str) -> MissingExtra:
 
 class PartialFailure(XecError):
     """Some inputs failed; the results of the others are complete."""
+
+    exit_code = ExitCode.PARTIAL
+
+
+class OutputError(XecError):
+    """Results cannot be written; what is complete is kept, and running again continues."""
+
+    exit_code = ExitCode.PARTIAL
+
+
+class InferenceError(XecError):
+    """An engine failed on events that it should take, for want of memory for instance."""
+
+    exit_code = ExitCode.PARTIAL
+
+
+class Interrupted(XecError):
+    """The work was told to stop; what is complete is kept, and running again continues."""
 
     exit_code = ExitCode.PARTIAL
 

@@ -162,25 +162,33 @@ def test_simulate_in_one_or_more_files_gives_the_same_events(tmp_path):
     assert b"".join(part.tobytes() for part in parts) == whole.tobytes()
 
 
-def test_sigterm_leaves_no_unfinished_result(tmp_path):
+def test_sigterm_ends_with_code_3_and_the_same_command_continues(tmp_path):
     source = tmp_path / "many.root"
-    write_simulation(source, SimulationConfig(seed=9), 1500)
+    write_simulation(source, SimulationConfig(seed=9), 600)
+    arguments = ("infer", shipped_bundle(), source, "-o", tmp_path / "out.root", "--batch", 4)
     process = subprocess.Popen(
-        [BIN / "xec-deploy", "infer", shipped_bundle(), source, "-o", tmp_path / "out.root"],
-        stderr=subprocess.PIPE,
-        text=True,
+        [BIN / "xec-deploy", *map(str, arguments)], stderr=subprocess.PIPE, text=True
     )
-    # Terminate while it is writing: the part file is there as soon as events flow.
+    # Terminate while it is working: the part folder is there as soon as events flow.
     part = tmp_path / "out.root.part"
     deadline = time.monotonic() + 120
-    while not part.exists() and time.monotonic() < deadline and process.poll() is None:
+    while not list(part.glob("*.rows")) and time.monotonic() < deadline and process.poll() is None:
         os.sched_yield()
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 3, errors
     assert "Traceback" not in errors
+    assert "run the same command again" in errors
     assert not (tmp_path / "out.root").exists()
+    command("xec-deploy", *arguments, check=0)
     assert not part.exists()
+    command(
+        "xec-deploy", "infer", *arguments[1:3], "-o", tmp_path / "b.root", "--batch", 4, check=0
+    )
+    with uproot.open(tmp_path / "out.root") as one, uproot.open(tmp_path / "b.root") as other:
+        for name in one["xec"]:
+            found, expected = (file["xec"][name].array(library="np") for file in (one, other))
+            assert found.tobytes() == expected.tobytes(), name
 
 
 def test_names_with_brackets_and_blanks_are_shown_as_they_are(reference_root, tmp_path):

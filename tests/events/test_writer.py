@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import uproot
 
-from xec_deploy.errors import InputError, UsageError
+from xec_deploy.errors import OutputError, UsageError
 from xec_deploy.events import Column, EventWriter, ResultWriter
 
 COLUMNS = {
@@ -167,7 +167,7 @@ def write_five_rows(path, rng, *, expected=None, fail=False):
 def test_commit_counts_the_entries(tmp_path, rng):
     path = tmp_path / "out.root"
     path.write_bytes(b"an older result")
-    with pytest.raises(InputError, match=r"out\.root\.part: 6 entries should .* 'run' has 5"):
+    with pytest.raises(OutputError, match=r"out\.root\.part: 6 entries should .* 'run' has 5"):
         write_five_rows(path, rng, expected=6)
     assert names_in(tmp_path) == ["out.root"]
     assert path.read_bytes() == b"an older result"
@@ -212,7 +212,7 @@ def test_full_disk(tmp_path, rng):
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
-        with pytest.raises(InputError, match=r"out\.root\.part: writing failed \(File too large\)"):
+        with pytest.raises(OutputError, match=r"out\.root\.part: writing failed \(File too large\)"):
             write(tmp_path / "out.root", rows(rng, 50_000), 10_000, compression="none")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,11 +13,21 @@ from rich.text import Text
 from xec_deploy.backends import AUTO, BACKENDS
 from xec_deploy.cli.console import output_console
 from xec_deploy.cli.progress import progress_of
-from xec_deploy.errors import ExitCode
-from xec_deploy.inference import InferenceSummary
+from xec_deploy.errors import ExitCode, XecError
+from xec_deploy.inference import FileResult, InferenceSummary
 from xec_deploy.inference import infer as run_inference
 
 __all__ = ["infer", "print_summary"]
+
+
+_RESULTS: dict[str, Callable[[FileResult], Text]] = {
+    "done": lambda file: Text(
+        f"{file.output}" + (f" ({file.resumed} from before)" if file.resumed else "")
+    ),
+    "skipped": lambda file: Text(f"{file.output} (kept)"),
+    "failed": lambda _: Text("failed", "red"),
+    "unfinished": lambda _: Text("unfinished", "yellow"),
+}
 
 
 @click.command(epilog="Example: xec-deploy infer compact.xec 'data/run*.root' -o results/")
@@ -26,7 +37,7 @@ __all__ = ["infer", "print_summary"]
 @click.option("--backend", default=AUTO, help=f"Engine: {AUTO}, {', '.join(BACKENDS)}.")
 @click.option("--device", default="cpu", show_default=True, help="Where the engine runs.")
 @click.option("--precision", default="fp32", show_default=True, help="Graph of the bundle to run.")
-@click.option("--batch", default=16, show_default=True, help="Events run at once.")
+@click.option("--batch", type=click.IntRange(min=1), help="Events run at once; tuned if absent.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads; all granted cores if absent.")
 @click.option(
     "--dead",
@@ -37,6 +48,8 @@ __all__ = ["infer", "print_summary"]
 @click.option("--npho-branch", help="Branch of raw photons; detected if absent.")
 @click.option("--time-branch", help="Branch of times [s]; detected if absent.")
 @click.option("--tree", help="Tree or RNTuple; detected if absent.")
+@click.option("--entries", metavar="A:B", help="Entries A up to but without B of each input.")
+@click.option("--runs", metavar="A-B", help="Entries of these runs: 430000-430100, or a list.")
 @click.option(
     "--keep", multiple=True, metavar="BRANCH", help="Branch to pass through (repeatable)."
 )
@@ -48,6 +61,13 @@ __all__ = ["infer", "print_summary"]
 )
 @click.option("--geometry", help="Sensor table (CSV) for --reco; the design if absent.")
 @click.option("--reco-constants", help="Constants (JSON) for --reco; of the simulation if absent.")
+@click.option(
+    "--style",
+    default="xec",
+    show_default=True,
+    help="'legacy' writes the tree and branches of the research script.",
+)
+@click.option("--format", "format_", default="ttree", show_default=True, help="ttree or rntuple.")
 @click.option("--single", is_flag=True, help="Join the results of all inputs in one file.")
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -58,16 +78,20 @@ def infer(
     backend: str,
     device: str,
     precision: str,
-    batch: int,
+    batch: int | None,
     threads: int | None,
     dead: str | None,
     npho_branch: str | None,
     time_branch: str | None,
     tree: str | None,
+    entries: str | None,
+    runs: str | None,
     keep: tuple[str, ...],
     reco: str,
     geometry: str | None,
     reco_constants: str | None,
+    style: str,
+    format_: str,
     single: bool,
     force: bool,
     as_json: bool,
@@ -76,36 +100,54 @@ def infer(
 
     INPUT is a file, a glob, a URL, file.root:tree, or @list with lines '<run> <path>'. Results
     are one ROOT file per input: TTree 'xec' with as many entries in the same order. A bad file
-    is reported and skipped, the others finish (exit code 3).
+    is reported and skipped, the others finish (exit code 3). Interrupted work is in OUTPUT.part:
+    the same command continues it.
     """
-    with progress_of("infer") as progress:
-        summary = run_inference(
-            bundle,
-            inputs,
-            output,
-            backend=backend,
-            device=device,
-            precision=precision,
-            batch=batch,
-            threads=threads,
-            tree=tree,
-            npho_branch=npho_branch,
-            time_branch=time_branch,
-            dead=dead,
-            keep=keep,
-            reco=reco,
-            geometry=geometry,
-            reco_constants=reco_constants,
-            single=single,
-            force=force,
-            progress=progress,
-        )
+    stopped: XecError | None = None
+    try:
+        with progress_of("infer") as progress:
+            summary = run_inference(
+                bundle,
+                inputs,
+                output,
+                backend=backend,
+                device=device,
+                precision=precision,
+                batch=batch,
+                threads=threads,
+                tree=tree,
+                npho_branch=npho_branch,
+                time_branch=time_branch,
+                dead=dead,
+                entries=entries,
+                runs=runs,
+                keep=keep,
+                reco=reco,
+                geometry=geometry,
+                reco_constants=reco_constants,
+                style=style,
+                format=format_,
+                single=single,
+                force=force,
+                progress=progress,
+            )
+    except XecError as error:
+        if error.summary is None:
+            raise
+        summary, stopped = error.summary, error
     if as_json:
         click.echo(json.dumps(summary.to_dict(), indent=2))
     else:
         print_summary(summary)
-    failed = len(summary.of("failed"))
-    if failed == len(summary.files):
+    if stopped is not None:
+        raise stopped
+    return exit_code(summary)
+
+
+def exit_code(summary: InferenceSummary) -> ExitCode:
+    """Return the contract's code: 2 if nothing could even be begun, 3 if anything is missing."""
+    failed = summary.of("failed")
+    if len(failed) == len(summary.files) and not any(file.entries for file in failed):
         return ExitCode.UNUSABLE
     return ExitCode.PARTIAL if failed else ExitCode.DONE
 
@@ -114,13 +156,13 @@ def print_summary(summary: InferenceSummary) -> None:
     """Print one row per input file."""
     table = Table("input", "entries", "events/s", "status", "result", box=None, pad_edge=False)
     for file in summary.files:
-        rate = f"{file.entries / file.seconds:.0f}" if file.seconds and file.entries else ""
+        made = file.entries - file.resumed
+        rate = f"{made / file.seconds:.0f}" if file.seconds and made else ""
         marks = ", ".join(
             f"{count} {name.lower().replace('_', ' ')}"
             for name, count in file.status_counts.items()
         )
-        results = {"done": Text(str(file.output)), "skipped": Text(f"{file.output} (kept)")}
-        result = results.get(file.outcome, Text("failed", "red"))
+        result = _RESULTS[file.outcome](file)
         entries = str(file.entries) if file.outcome != "failed" else ""
         # As Text, because a name such as "run[b].root" would be taken for markup.
         table.add_row(Text(Path(file.input).name), entries, rate, marks or "", result)

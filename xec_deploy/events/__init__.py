@@ -2,14 +2,13 @@
 
 from xec_deploy.events.batch import EventBatch, SensorArrays
 from xec_deploy.events.branches import BranchNames
-from xec_deploy.events.checksum import file_checksum
+from xec_deploy.events.checksum import FileWatch, file_checksum
 from xec_deploy.events.column import Column
 from xec_deploy.events.dead import DeadChannels, dead_channels
 from xec_deploy.events.inputs import InputFile, expand_inputs, parse_input
 from xec_deploy.events.reader import EventFile, open_events
-from xec_deploy.events.salvage import salvage_rows
 from xec_deploy.events.truth import TRUTH_BRANCHES, find_truth
-from xec_deploy.events.writer import EventWriter, ResultWriter
+from xec_deploy.events.writer import EventWriter, NTupleWriter, ResultWriter
 
 __all__ = [
     "TRUTH_BRANCHES",
@@ -19,7 +18,9 @@ __all__ = [
     "EventBatch",
     "EventFile",
     "EventWriter",
+    "FileWatch",
     "InputFile",
+    "NTupleWriter",
     "ResultWriter",
     "SensorArrays",
     "dead_channels",
@@ -28,5 +29,4 @@ __all__ = [
     "find_truth",
     "open_events",
     "parse_input",
-    "salvage_rows",
 ]

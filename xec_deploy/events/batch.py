@@ -27,6 +27,10 @@ class SensorArrays:
         shape = count, N_SENSORS
         return cls(np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, bool))
 
+    def head(self, count: int) -> SensorArrays:
+        """Return the memory of the first ``count`` events."""
+        return SensorArrays(self.npho[:count], self.time[:count], self.dead[:count])
+
 
 @dataclass(frozen=True)
 class EventBatch:
@@ -48,6 +52,8 @@ class EventBatch:
         (n,) bool; False where the event has not 4760 channels: its rows are NaN and all dead.
     extra
         The branches kept as they are, (n, ...) in native byte order.
+    memory
+        Where ``npho``, ``time`` and ``dead`` lie, to be used again; None if they own it.
     """
 
     entry_start: int
@@ -58,6 +64,7 @@ class EventBatch:
     dead: NDArray[np.bool_]
     readable: NDArray[np.bool_]
     extra: dict[str, NDArray[Any]] = field(default_factory=dict)
+    memory: SensorArrays | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.readable)

@@ -7,12 +7,15 @@ of rows from the blocks, so that every unit is decompressed once whatever the ba
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xec_deploy.errors import InputError
 from xec_deploy.events.failures import file_boundary, place
 
 __all__ = ["BLOCK_BYTES", "BranchSource", "Ragged", "RowStream", "Rows", "as_rows"]
@@ -112,6 +115,9 @@ class RowStream:
         Entry range; no basket or page beyond it is decompressed.
     length
         Values of a row, for sources without a fixed shape.
+    executor
+        Where blocks are decompressed, each while the one before it is used; None to do it when
+        rows are wanted.
     """
 
     def __init__(
@@ -123,6 +129,7 @@ class RowStream:
         start: int,
         stop: int,
         length: int | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._source = source
         self._path, self._tree = path, tree
@@ -130,6 +137,9 @@ class RowStream:
         self._next_block = int(np.searchsorted(source.boundaries, start, side="right")) - 1
         self._start, self._stop = start, stop
         self._rows = Rows(np.empty(0), np.empty(0, bool))
+        self._executor = executor
+        self._coming: Future[Rows] | None = None
+        self._order_next()
 
     def fill(self, out: NDArray[Any]) -> NDArray[np.bool_]:
         """Copy the next ``len(out)`` rows to ``out``, converting dtype and byte order.
@@ -157,17 +167,38 @@ class RowStream:
             filled += count
         return ok
 
+    def close(self) -> None:
+        """Wait for what is being decompressed, and drop it."""
+        coming, self._coming = self._coming, None
+        if coming is not None and not coming.cancel():
+            with suppress(CancelledError, InputError):
+                coming.result()
+
     def _load(self) -> None:
-        index = self._next_block
-        first, last = (int(entry) for entry in self._source.boundaries[index : index + 2])
-        first, last = max(first, self._start), min(last, self._stop)
-        # drop the used block before the next one is decompressed: one at a time in memory
+        # drop the used block before the next one comes: one at a time in memory, or two
         self._rows = Rows(np.empty(0), np.empty(0, bool))
+        if self._coming is None:
+            self._rows = self._read(self._next_block)
+            self._next_block += 1
+        else:
+            self._rows = self._coming.result()
+            self._order_next()
+
+    def _order_next(self) -> None:
+        self._coming = None
+        if self._executor is None or self._next_block + 1 >= len(self._source.boundaries):
+            return
+        if self._source.boundaries[self._next_block] < self._stop:
+            self._coming = self._executor.submit(self._read, self._next_block)
+            self._next_block += 1
+
+    def _read(self, block: int) -> Rows:
+        first, last = (int(entry) for entry in self._source.boundaries[block : block + 2])
+        first, last = max(first, self._start), min(last, self._stop)
         with file_boundary(
             place(self._path, self._tree, self._source.name, (first, last)), "reading"
         ):
             rows = as_rows(self._source.read_entries(first, last), self._length)
             if len(rows.ok) != last - first:
                 raise ValueError(f"{len(rows.ok)} entries instead of {last - first}")
-        self._rows = rows
-        self._next_block += 1
+        return rows

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +33,8 @@ __all__ = ["EventFile", "open_events"]
 
 logger = logging.getLogger(__name__)
 
+RUNS_AT_ONCE = 2**18
+
 
 def open_events(
     input: InputFile | str | os.PathLike[str],  # noqa: A002 -- the user's word for it
@@ -39,6 +43,7 @@ def open_events(
     npho_branch: str | None = None,
     time_branch: str | None = None,
     keep: Sequence[str] = (),
+    keep_present: Sequence[str] = (),
     dead: DeadChannels | None = None,
 ) -> EventFile:
     """Open a file of events.
@@ -53,6 +58,8 @@ def open_events(
         Branches of raw photons and times [s]; None to find them.
     keep
         More numeric branches to hand through, of fixed size (a vector must have one length).
+    keep_present
+        More of them, where the file has them.
     dead
         Source of dead channels; None for the branch ``dead`` where there is one.
 
@@ -69,7 +76,7 @@ def open_events(
             run=item.run,
             npho_branch=npho_branch,
             time_branch=time_branch,
-            keep=keep,
+            keep=[*keep, *(name for name in keep_present if name in opened.names)],
             dead=dead_channels(None) if dead is None else dead,
         )
         undo.pop_all()
@@ -97,6 +104,8 @@ class EventFile:
         Element type and shape of the entries of each branch that is handed through.
     assigned_run
         The run number a run list gives; None where the file has its own.
+    uuid
+        Identity that the writer gave the file.
     """
 
     def __init__(
@@ -127,13 +136,12 @@ class EventFile:
             name: (kept.source.dtype, kept.shape) for name, kept in self._sources.kept.items()
         }
         self.assigned_run = run if self.branches.run is None else None
+        self.uuid = opened.uuid
         # LZ4 leaves incompressible baskets as they are, so one branch may not show the codec
         codecs = (opened.codec(source) for source in (self._sources.npho, self._sources.time))
         self.codec = next((codec for codec in codecs if codec != "none"), "none")
         self.form = f"{opened.kind}, {self._sources.npho.typename}"
         logger.info("%s: %d events, %s, %s", self.path, self.num_entries, self.form, self.codec)
-        if self.codec == "LZMA":
-            logger.info("%s: LZMA decompresses some 30 times slower than LZ4 or ZSTD", self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -150,10 +158,30 @@ class EventFile:
         """Close the file."""
         self._opened.close()
 
-    def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[EventBatch]:
+    def batches(
+        self,
+        size: int,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        memory: Callable[[], SensorArrays] | None = None,
+        executor: Executor | None = None,
+    ) -> Iterator[EventBatch]:
         """Iterate over entries ``start`` to ``stop`` in batches of ``size``, the last shorter.
 
         The events are the same for every size.
+
+        Parameters
+        ----------
+        size
+            Events of a batch.
+        start, stop
+            Entry range; the whole file by default.
+        memory
+            Gives memory for ``size`` events, which the batch names as its ``memory``; None to
+            allocate it for each.
+        executor
+            Decompresses what comes next while a batch is used; None to do it in between.
 
         Raises
         ------
@@ -164,7 +192,7 @@ class EventFile:
         """
         last = self.num_entries if stop is None else stop
         self._check_range(size, start, last)
-        return self._iterate(size, start, last)
+        return self._iterate(size, start, last, memory, executor)
 
     def read(self, start: int, stop: int, into: SensorArrays | None = None) -> EventBatch:
         """Read entries ``start`` to ``stop`` at once; errors as of `batches`.
@@ -194,6 +222,26 @@ class EventFile:
             for name, stream in streams.items()
         }
 
+    def run_numbers(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Read the run numbers of entries ``start`` to ``stop``, and nothing else.
+
+        Yields
+        ------
+        first, runs
+            Entry number and the runs (n,) from there on.
+        """
+        source = self._sources.run
+        stream = (
+            None
+            if source is None
+            else RowStream(source, self.path, self.tree, start=start, stop=stop)
+        )
+        for first in range(start, stop, RUNS_AT_ONCE):
+            runs = np.full(min(RUNS_AT_ONCE, stop - first), self._run, np.int64)
+            if stream is not None:
+                stream.fill(runs)
+            yield first, runs
+
     @property
     def boundaries(self) -> NDArray[np.int64]:
         """Ascending entry numbers from 0 to ``num_entries``.
@@ -211,13 +259,28 @@ class EventFile:
                 fix=f"The tree has {self.num_entries} entries; a batch has at least one.",
             )
 
-    def _iterate(self, size: int, start: int, stop: int) -> Iterator[EventBatch]:
+    def _iterate(
+        self,
+        size: int,
+        start: int,
+        stop: int,
+        memory: Callable[[], SensorArrays] | None,
+        executor: Executor | None,
+    ) -> Iterator[EventBatch]:
         if start == stop:
             return
-        streams = self._sources.streams(start, stop)
-        for first in range(start, stop, size):
-            arrays = SensorArrays.empty(min(size, stop - first))
-            yield self._next_batch(streams, first, arrays)
+        streams = self._sources.streams(start, stop, executor)
+        try:
+            for first in range(start, stop, size):
+                count = min(size, stop - first)
+                if memory is None:
+                    yield self._next_batch(streams, first, SensorArrays.empty(count))
+                else:
+                    given = memory()
+                    batch = self._next_batch(streams, first, given.head(count))
+                    yield replace(batch, memory=given)
+        finally:
+            streams.close()
 
     def _next_batch(self, streams: EventStreams, first: int, into: SensorArrays) -> EventBatch:
         npho, time, dead = into.npho, into.time, into.dead

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from xec_deploy.detector.constants import N_SENSORS
@@ -33,6 +34,16 @@ class EventStreams:
     run: RowStream | None
     event: RowStream | None
     kept: dict[str, RowStream]
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        for stream in self._all():
+            stream.close()
+
+    def _all(self) -> Iterator[RowStream]:
+        named = (self.npho, self.time, self.dead, self.run, self.event)
+        yield from (stream for stream in named if stream is not None)
+        yield from self.kept.values()
 
 
 @dataclass(frozen=True)
@@ -68,12 +79,14 @@ class EventSources:
             kept={name: _kept(tree, name) for name in dict.fromkeys(keep)},
         )
 
-    def streams(self, start: int, stop: int) -> EventStreams:
+    def streams(self, start: int, stop: int, executor: Executor | None = None) -> EventStreams:
         """Start reading entries ``start`` to ``stop`` of all of them."""
 
         def stream(source: BranchSource, length: int | None = None) -> RowStream:
             path, tree = self.tree.path, self.tree.name
-            return RowStream(source, path, tree, start=start, stop=stop, length=length)
+            return RowStream(
+                source, path, tree, start=start, stop=stop, length=length, executor=executor
+            )
 
         return EventStreams(
             npho=stream(self.npho, N_SENSORS),
@@ -81,10 +94,12 @@ class EventSources:
             dead=None if self.dead is None else stream(self.dead, N_SENSORS),
             run=None if self.run is None else stream(self.run),
             event=None if self.event is None else stream(self.event),
-            kept=self.kept_streams(start, stop),
+            kept=self.kept_streams(start, stop, executor),
         )
 
-    def kept_streams(self, start: int, stop: int) -> dict[str, RowStream]:
+    def kept_streams(
+        self, start: int, stop: int, executor: Executor | None = None
+    ) -> dict[str, RowStream]:
         """Start reading entries ``start`` to ``stop`` of the branches to hand through."""
         path, tree = self.tree.path, self.tree.name
         return {
@@ -95,6 +110,7 @@ class EventSources:
                 start=start,
                 stop=stop,
                 length=kept.shape[0] if kept.shape else None,
+                executor=executor,
             )
             for name, kept in self.kept.items()
         }

@@ -64,6 +64,7 @@ class OpenTree:
                 else:
                     self.names = tuple(self._tree.keys(recursive=True))
                 self.num_entries = int(self._tree.num_entries)
+                self.uuid = str(self._file.file.uuid)
         except BaseException:
             self.close()
             raise

@@ -18,7 +18,7 @@ import numpy as np
 import uproot
 from numpy.typing import ArrayLike, NDArray
 
-from xec_deploy.errors import InputError, UsageError, nearest
+from xec_deploy.errors import OutputError, UsageError, nearest
 from xec_deploy.events.column import Column, set_branch_titles
 from xec_deploy.events.failures import file_boundary
 
@@ -86,18 +86,7 @@ class TreeWriter:
         try:
             with self._boundary():
                 self._file = uproot.recreate(self._stream, compression=COMPRESSIONS[compression])
-                self._tree = self._file.mktree(
-                    tree,
-                    {
-                        name: np.dtype((column.element, column.shape))
-                        for name, column in self.columns.items()
-                    },
-                    title=title,
-                )
-                set_branch_titles(
-                    self._tree,
-                    {name: column.title(name) for name, column in self.columns.items()},
-                )
+                self._tree = self._make_tree(title)
         except BaseException:
             self.abort()
             raise
@@ -120,7 +109,7 @@ class TreeWriter:
         ------
         ValueError
             If columns are missing, unknown, or of another shape.
-        InputError
+        OutputError
             If they cannot be written, e.g. to a full disk.
         """
         arrays = {name: np.asarray(values) for name, values in rows.items()}
@@ -165,7 +154,7 @@ class TreeWriter:
 
         Raises
         ------
-        InputError
+        OutputError
             If the rows are not all there when the file is read back, or writing fails.  The part
             file is removed by leaving the context, and ``path`` is untouched.
         """
@@ -189,39 +178,21 @@ class TreeWriter:
 
         Raises
         ------
-        InputError
+        OutputError
             If they cannot be written, e.g. to a full disk.
         """
         self._open_stream()
         if self._buffered == 0:
             return
         with self._boundary():
-            self._tree.extend(
-                {name: buffer[: self._buffered] for name, buffer in self._buffers.items()}
-            )
+            self._append({name: buffer[: self._buffered] for name, buffer in self._buffers.items()})
         self.num_entries += self._buffered
         self._buffered = 0
-
-    def suspend(self) -> None:
-        """Flush and stop, but keep the part file, for `salvage_rows` to take up later.
-
-        Raises
-        ------
-        InputError
-            If the rows cannot be written.
-        """
-        stream = self._open_stream()
-        self.flush()
-        with self._boundary():
-            self._file.close()
-            stream.close()
-            _synchronise(self.part)
-        self._stream = None
 
     def abort(self) -> None:
         """Remove the part file; the writer cannot be used any more.
 
-        Nothing happens after `commit`, `suspend` or `abort`.
+        Nothing happens after `commit` or `abort`.
         """
         if self._stream is None:
             return
@@ -230,6 +201,23 @@ class TreeWriter:
             self._stream.close()
         self._stream = None
         Path(self.part).unlink(missing_ok=True)
+
+    def _make_tree(self, title: str) -> Any:
+        """Make the empty tree in the file."""
+        types = {
+            name: np.dtype((column.element, column.shape)) for name, column in self.columns.items()
+        }
+        tree = self._file.mktree(self.tree, types, title=title)
+        set_branch_titles(tree, {name: column.title(name) for name, column in self.columns.items()})
+        return tree
+
+    def _append(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Write rows to the tree."""
+        self._tree.extend(rows)
+
+    def _count_entries(self, tree: Any) -> dict[str, int]:
+        """Count the entries of each branch of the tree, read back."""
+        return {branch.name: int(branch.entry_offsets[-1]) for branch in tree.branches}
 
     def _create(self) -> IO[bytes]:
         if Path(self.path).is_dir():
@@ -257,12 +245,11 @@ class TreeWriter:
             file_boundary(self.part, "reading back", fix=DISK),
             uproot.open({self.part: None}) as file,
         ):
-            branches = file[self.tree].branches
-            found = {branch.name: int(branch.entry_offsets[-1]) for branch in branches}
+            found = self._count_entries(file[self.tree])
         short = {name: count for name, count in found.items() if count != expected}
         if short or found.keys() != self.columns.keys():
             name, count = next(iter(short.items()), ("", 0))
-            raise InputError(
+            raise OutputError(
                 f"{expected} entries should have been written, branch '{name}' has {count}",
                 where=self.part,
                 fix=DISK,
@@ -273,7 +260,7 @@ class TreeWriter:
         try:
             yield
         except OSError as error:
-            raise InputError(
+            raise OutputError(
                 f"writing failed ({error.strerror or error})",
                 where=self.part,
                 fix=DISK,

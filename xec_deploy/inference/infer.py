@@ -2,97 +2,38 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from os import PathLike
-from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, Final, Literal
+from typing import Any, Final
 
-import numpy as np
+from xec_deploy.backends import AUTO
+from xec_deploy.bundle import Bundle
+from xec_deploy.detector import N_SENSORS
+from xec_deploy.errors import ExitCode, Interrupted, XecError
+from xec_deploy.events import InputFile, SensorArrays, expand_inputs
+from xec_deploy.inference.inferring import infer_notes
+from xec_deploy.inference.job import Job
+from xec_deploy.inference.options import Options
+from xec_deploy.inference.outputs import plan_outputs
+from xec_deploy.inference.overlap import Ahead, Channel
+from xec_deploy.inference.reading import read_targets
+from xec_deploy.inference.results import FileResult, InferenceSummary
+from xec_deploy.inference.stopping import StopRequest, stop_on_signals
+from xec_deploy.inference.target import Target
+from xec_deploy.inference.writing import Writer
 
-from xec_deploy.backends import AUTO, Backend, RunOptions
-from xec_deploy.bundle import Bundle, open_bundle
-from xec_deploy.errors import InputError, UsageError, XecError
-from xec_deploy.events import (
-    Column,
-    DeadChannels,
-    EventFile,
-    InputFile,
-    ResultWriter,
-    dead_channels,
-    expand_inputs,
-    open_events,
-)
-from xec_deploy.inference.columns import evaluate, result_columns
-from xec_deploy.inference.conventional import CONVENTIONAL_COLUMNS, Conventional, conventional
-from xec_deploy.inference.outputs import make_folder, plan_outputs
-from xec_deploy.inference.provenance import (
-    input_record,
-    matches,
-    now,
-    read_provenance,
-    recipe_record,
-)
-from xec_deploy.inference.status import Status
+__all__ = ["infer"]
 
-__all__ = ["DEFAULT_BATCH", "FileResult", "InferenceSummary", "infer"]
-
-logger = logging.getLogger(__name__)
-
-DEFAULT_BATCH: Final = 16
-"""Small batches stay in the cache of a CPU."""
-
-Outcome = Literal["done", "skipped", "failed"]
-Rows = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """What became of one input file."""
-
-    input: str
-    output: str | None
-    outcome: Outcome
-    entries: int = 0
-    seconds: float = 0.0
-    status_counts: dict[str, int] = field(default_factory=dict)
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class InferenceSummary:
-    """What became of all input files."""
-
-    files: tuple[FileResult, ...]
-
-    def of(self, outcome: Outcome) -> tuple[FileResult, ...]:
-        """Return the files with an outcome."""
-        return tuple(file for file in self.files if file.outcome == outcome)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Everything that is the same for all files."""
-
-    bundle: Bundle
-    backend: Backend
-    recipe: dict[str, Any]
-    dead: DeadChannels
-    keep: tuple[str, ...]
-    conventional: Conventional | None
-    batch: int
-    branches: dict[str, str | None]
-    force: bool
-    progress: Callable[[int], Any]
+READERS: Final = 2
+"""Threads that decompress: photons and times."""
+QUEUE_BYTES: Final = 48 * 2**20
+"""Memory for batches on their way, unless three of them need more."""
+MOST_AHEAD: Final = 16
+BATCH_BYTES: Final = N_SENSORS * 9
+"""Photons, time and flag of each channel of an event."""
 
 
 def infer(
@@ -103,25 +44,31 @@ def infer(
     backend: str = AUTO,
     device: str = "cpu",
     precision: str = "fp32",
-    batch: int = DEFAULT_BATCH,
+    batch: int | None = None,
     threads: int | None = None,
     tree: str | None = None,
     npho_branch: str | None = None,
     time_branch: str | None = None,
     dead: str | None = None,
+    inpaint: str | None = None,
     keep: Sequence[str] = (),
+    entries: str | None = None,
+    runs: str | None = None,
     reco: str = "none",
     geometry: str | PathLike[str] | None = None,
     reco_constants: str | PathLike[str] | None = None,
+    style: str = "xec",
+    format: str = "ttree",  # noqa: A002 - the user's word for it
     single: bool = False,
     force: bool = False,
     progress: Callable[[int], Any] | None = None,
 ) -> InferenceSummary:
     """Run a bundle over files of events and write one result file per input.
 
-    Memory does not depend on the size of the input.  A file that cannot be used is recorded in
-    the summary and the others finish; results get their name only when complete, with as many
-    entries as the input.  Existing results of the same inputs, bundle and options are kept.
+    Reading, inferring and writing overlap; memory does not depend on the size of the input.  A
+    file that cannot be used is recorded in the summary and the others finish; results get their
+    name only when complete, with as many entries as asked for.  Existing results of the same
+    inputs, bundle and options are kept, and unfinished ones (``OUTPUT.part``) are continued.
 
     Parameters
     ----------
@@ -134,23 +81,33 @@ def infer(
     backend, device, precision, threads
         Engine and how to run it.
     batch
-        Events run at once.
+        Events run at once; None for what suits the engine.
     tree, npho_branch, time_branch
         Names in the files; detected if None.
     dead
         Source of dead channels, see :func:`xec_deploy.events.dead_channels`.
+    inpaint
+        How dead channels are filled; None for what the bundle does.
     keep
         Branches passed through.
+    entries
+        ``A:B``: of each input only entries A up to but without B.
+    runs
+        ``430000-430100`` or several with commas: only entries of these runs.
     reco
         ``conventional`` for the conventional reconstruction beside the network's results, see
         :func:`xec_deploy.cpp.reconstruct`; ``none`` for the network alone.
     geometry, reco_constants
         Sensor table and file of constants for it, the design and the project's simulation by
         default.
+    style
+        ``xec``, or ``legacy`` for the tree and branches of the research script.
+    format
+        ``ttree`` or ``rntuple``.
     single
         Join the results of all inputs in one file.
     force
-        Replace existing results.
+        Replace existing results, and start unfinished ones anew.
     progress
         Called with the number of events after each batch.
 
@@ -158,232 +115,136 @@ def infer(
     ------
     UsageError, BundleError, CheckFailed
         If nothing can be run at all.
+    Interrupted
+        After SIGTERM or SIGINT; ``summary`` says how far it came.
+    OutputError, InferenceError
+        If results cannot be written, or the engine fails; ``summary`` likewise.
     """
+    options = Options.of(
+        {
+            "backend": backend,
+            "device": device,
+            "precision": precision,
+            "batch": batch,
+            "threads": threads,
+            "tree": tree,
+            "npho_branch": npho_branch,
+            "time_branch": time_branch,
+            "dead": dead,
+            "inpaint": inpaint,
+            "keep": keep,
+            "entries": entries,
+            "runs": runs,
+            "reco": reco,
+            "geometry": geometry,
+            "reco_constants": reco_constants,
+            "style": style,
+            "format": format,
+            "force": force,
+        }
+    )
     arguments = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
     files = expand_inputs(arguments, tree=tree)
     planned = plan_outputs(files, output, single=single)
-    if batch < 1:
-        raise UsageError(f"a batch of {batch} events", fix="Pass --batch 1 or more.")
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    beside = conventional(reco, geometry=geometry, constants=reco_constants, threads=threads)
-    columns = {**result_columns(opened.manifest), **(CONVENTIONAL_COLUMNS if beside else {})}
-    clash = [name for name in keep if name in columns]
-    if clash:
-        raise UsageError(
-            f"--keep {clash[0]!r}: the results have a branch of that name already",
-            fix="Leave it out of --keep.",
-        )
-    dead_source = dead_channels(dead)
-    engine = opened.backend(
-        backend, precision=precision, options=RunOptions(device=device, threads=threads)
+    targets = (
+        [Target(planned[0], tuple(files), joined=True)]
+        if single
+        else [Target(path, (item,)) for item, path in zip(files, planned, strict=True)]
     )
-    job = _Job(
-        bundle=opened,
-        backend=engine,
-        recipe=recipe_record(
-            opened,
-            engine,
-            precision,
-            dead_source,
-            tuple(keep),
-            batch,
-            reco=beside.describe() if beside else None,
-        ),
-        dead=dead_source,
-        keep=tuple(keep),
-        conventional=beside,
-        batch=batch,
-        branches={"npho_branch": npho_branch, "time_branch": time_branch},
-        force=force,
-        progress=progress or (lambda _: None),
-    )
-    if single:
-        return _infer_single(job, files, planned[0])
-    return InferenceSummary(
-        tuple(_infer_file(job, item, path) for item, path in zip(files, planned, strict=True))
-    )
+    job = Job.make(bundle, options, targets)
+    with stop_on_signals() as stop:
+        return run_pipeline(job, files, targets, stop, progress or (lambda _: None))
 
 
-def _infer_file(job: _Job, item: InputFile, path: Path) -> FileResult:
-    """Process one file to its own output."""
-    started, start = now(), time.perf_counter()
-    counts: dict[str, int] = {}
-    try:
-        with _open(job, item) as events:
-            source = input_record(events)
-            if path.exists() and not job.force:
-                return _existing(job, item, path, source)
-            columns = _columns(job, events)
-            make_folder(path)
-            with ResultWriter(path, columns) as writer:
-                for rows in _rows(job, events, counts):
-                    writer.extend(rows)
-                provenance = _provenance(job, [source], started)
-                writer.commit(provenance, expected_entries=events.num_entries)
-            entries = events.num_entries
-    except (InputError, UsageError) as error:
-        # Not only a bad input: the other files finish as well if the dead-channel file of one run
-        # or one output cannot be used.
-        return _failed(item, error)
-    seconds = time.perf_counter() - start
-    return FileResult(item.path, str(path), "done", entries, seconds, counts)
+def run_pipeline(
+    job: Job,
+    files: Sequence[InputFile],
+    targets: Sequence[Target],
+    stop: StopRequest,
+    progress: Callable[[int], Any],
+) -> InferenceSummary:
+    """Read, infer and write at the same time, and say what came of it.
 
-
-def _infer_single(job: _Job, files: Sequence[InputFile], path: Path) -> InferenceSummary:
-    """Process all files to one output; a bad file contributes nothing."""
-    if path.exists() and not job.force:
-        return _existing_single(job, files, path)
-    started = now()
-    results: list[FileResult] = []
-    sources: list[dict[str, Any]] = []
+    Raises
+    ------
+    XecError
+        With the attribute ``summary``.
+    """
+    start = time.perf_counter()
+    ahead = min(max(QUEUE_BYTES // (job.batch * BATCH_BYTES), 2), MOST_AHEAD)
+    # One batch being filled, some waiting, one being inferred.
+    memory: Channel[SensorArrays] = Channel(ahead + 2)
+    for _ in range(ahead + 2):
+        memory.put(SensorArrays.empty(job.batch))
+    writer = Writer(job, progress, look=lambda *_: None)
+    error: XecError | None = None
     with ExitStack() as stack:
-        writer: ResultWriter | None = None
-        empty: dict[str, Column] | None = None
-        total = 0
-        for item in files:
-            start = time.perf_counter()
-            counts: dict[str, int] = {}
-            try:
-                with _open(job, item) as events:
-                    columns, source = _columns(job, events), input_record(events)
-                    entries = events.num_entries
-                    if writer is not None and entries:
-                        _check_kept(columns, writer.columns, events.path)
-                    # Complete before the first row is written: a file that breaks half way must
-                    # not leave half of its entries behind.  On disk, because kept branches may
-                    # be as large as the input.
-                    spool = stack.enter_context(TemporaryFile())
-                    parts = _spool(_rows(job, events, counts), columns, spool)
-            except (InputError, UsageError) as error:
-                results.append(_failed(item, error))
-                continue
-            # A file without events knows the length of a vector branch no better than we do.
-            empty = empty or columns
-            if writer is None and entries:
-                make_folder(path)
-                writer = stack.enter_context(ResultWriter(path, columns))
-            for part in _unspool(spool, columns, parts):
-                assert writer is not None  # noqa: S101 - a file with rows has made it
-                writer.extend(part)
-            spool.close()
-            total += entries
-            sources.append(source)
-            seconds = time.perf_counter() - start
-            results.append(FileResult(item.path, str(path), "done", entries, seconds, counts))
-        if writer is None and empty is not None:
-            make_folder(path)
-            writer = stack.enter_context(ResultWriter(path, empty))
-        if writer is not None:
-            writer.commit(_provenance(job, sources, started), expected_entries=total)
-    return InferenceSummary(tuple(results))
-
-
-def _failed(item: InputFile, error: XecError) -> FileResult:
-    """Report an input that cannot be used; the others go on."""
-    # A sentence for the user, not a traceback.
-    logger.error("%s", error)
-    return FileResult(item.path, None, "failed", error=str(error))
-
-
-def _open(job: _Job, item: InputFile) -> EventFile:
-    return open_events(item, keep=job.keep, dead=job.dead, **job.branches)
-
-
-def _columns(job: _Job, events: EventFile) -> dict[str, Column]:
-    kept = {name: Column(dtype, None, shape) for name, (dtype, shape) in events.kept.items()}
-    beside = CONVENTIONAL_COLUMNS if job.conventional else {}
-    return {**result_columns(job.bundle.manifest), **beside, **kept}
-
-
-def _check_kept(columns: Mapping[str, Column], first: Mapping[str, Column], where: str) -> None:
-    """Refuse kept branches that do not fit those of the first file."""
-    for name, column in columns.items():
-        expected = first[name]
-        if column.shape != expected.shape or not np.can_cast(
-            column.element, expected.element, "same_kind"
-        ):
-            raise InputError(
-                f"--keep {name!r} is {_kind(column)}, in the first file {_kind(expected)}",
-                where=where,
-                fix="Leave it out of --keep, or infer the files one by one.",
-            )
-
-
-def _kind(column: Column) -> str:
-    return f"{np.dtype(column.dtype).name}{list(column.shape) if column.shape else ''}"
-
-
-def _spool(rows: Iterator[Rows], names: Iterable[str], file: IO[bytes]) -> int:
-    """Write rows to a temporary file; return in how many parts."""
-    count, ordered = 0, list(names)
-    for part in rows:
-        count += 1
-        for name in ordered:
-            np.save(file, part[name])
-    file.seek(0)
-    return count
-
-
-def _unspool(file: IO[bytes], names: Iterable[str], parts: int) -> Iterator[Rows]:
-    ordered = list(names)
-    for _ in range(parts):
-        yield {name: np.load(file) for name in ordered}
-
-
-def _rows(job: _Job, events: EventFile, counts: dict[str, int]) -> Iterator[Rows]:
-    for batch in events.batches(job.batch):
-        rows = evaluate(job.bundle.manifest, job.backend, batch)
-        for flag in Status:
-            found = int(np.count_nonzero(rows["status"] & flag))
-            if found:
-                name = flag.name or str(int(flag))
-                counts[name] = counts.get(name, 0) + found
-        beside = job.conventional.rows(batch) if job.conventional else {}
-        yield {**rows, **beside, **batch.extra}
-        job.progress(len(batch))
-
-
-def _existing(job: _Job, item: InputFile, path: Path, source: dict[str, Any]) -> FileResult:
-    existing = read_provenance(path)
-    if existing is not None and matches(existing, job.recipe, [source]):
-        logger.info("%s: finished before with the same bundle and options, kept", path)
-        return FileResult(item.path, str(path), "skipped", source["entries"])
-    raise InputError(
-        "the output exists and was made from another input, bundle or options",
-        where=str(path),
-        fix="Pass --force to replace it, or choose another output.",
-    )
-
-
-def _existing_single(job: _Job, files: Sequence[InputFile], path: Path) -> InferenceSummary:
-    """Keep joined results if they were made of the same inputs."""
-    results: list[FileResult] = []
-    sources: list[dict[str, Any]] = []
-    for item in files:
+        for target in targets:
+            stack.callback(target.close)
+        executor = stack.enter_context(ThreadPoolExecutor(READERS, thread_name_prefix="decompress"))
+        read = Ahead(read_targets(job, targets, memory, executor, stop), ahead, "read")
+        stack.callback(read.close)
+        stack.callback(memory.close)
+        inferred = Ahead(infer_notes(job, read, memory, stop), ahead, "infer")
+        stack.callback(inferred.close)
         try:
-            with _open(job, item) as events:
-                sources.append(input_record(events))
-        except (InputError, UsageError) as error:
-            results.append(_failed(item, error))
-            continue
-        entries = sources[-1]["entries"]
-        results.append(FileResult(item.path, str(path), "skipped", entries))
-    existing = read_provenance(path)
-    if existing is not None and matches(existing, job.recipe, sources):
-        return InferenceSummary(tuple(results))
-    raise UsageError(
-        "the output exists and was made from other inputs, bundle or options",
-        where=str(path),
-        fix="Pass --force to replace it, or choose another output.",
+            writer.take_all(inferred)
+        except XecError as found:
+            error = found
+        unfinished = _unfinished(targets, writer)
+    total = time.perf_counter() - start
+    stages = {
+        "read": read.working - memory.waited,
+        "infer": inferred.working - read.waited,
+        "write": total - inferred.waited,
+        "total": total,
+    }
+    results = tuple(
+        writer.results.get(item)
+        or unfinished.get(item)
+        or FileResult(item.path, None, "unfinished")
+        for item in files
     )
+    summary = InferenceSummary(results, _engine(job), stages)
+    if error is None and stop and summary.of("unfinished"):
+        error = Interrupted(
+            f"stopped by {stop.reason}",
+            fix="Finished files are complete; run the same command again to continue.",
+        )
+    if error is not None:
+        if error.exit_code is ExitCode.PARTIAL:
+            error.summary = summary
+        raise error
+    return summary
 
 
-def _provenance(job: _Job, sources: list[dict[str, Any]], started: str) -> dict[str, Any]:
-    inputs = {"input": sources[0]} if len(sources) == 1 else {"inputs": sources}
+def _unfinished(targets: Sequence[Target], writer: Writer) -> dict[InputFile, FileResult]:
+    """Write what is still in memory, and count what there is to go on with."""
+    found: dict[InputFile, FileResult] = {}
+    for target in targets:
+        for piece in target.pieces:
+            item, spool = piece.item, piece.spool
+            if item in writer.results:
+                continue
+            # A full disk may be why the work ended; the ledger has what came before.
+            with suppress(XecError):
+                spool.flush(synchronise=True)
+            done = spool.next_entry - piece.entries[0]
+            before = found[item].entries if item in found else 0
+            found[item] = FileResult(
+                item.path,
+                str(target.path),
+                "unfinished",
+                before + done,
+                resumed=spool.resumed,
+            )
+    return found
+
+
+def _engine(job: Job) -> dict[str, Any]:
     return {
-        **job.recipe,
-        **inputs,
-        "command": sys.argv,
-        "started": started,
-        "finished": now(),
+        **job.backend.describe(),
+        "precision": job.options.precision,
+        "batch": job.batch,
+        "dead_channels": job.dead.description,
     }

@@ -1,0 +1,72 @@
+"""The inferring stage: batches to rows of results."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+
+from xec_deploy.errors import InferenceError, XecError
+from xec_deploy.events import SensorArrays
+from xec_deploy.events.failures import place
+from xec_deploy.inference.columns import evaluate
+from xec_deploy.inference.job import Job
+from xec_deploy.inference.overlap import Channel
+from xec_deploy.inference.reading import Batch, Note
+from xec_deploy.inference.spool import Rows
+from xec_deploy.inference.stopping import StopRequest
+from xec_deploy.inference.target import Piece
+
+__all__ = ["BatchRows", "infer_batch", "infer_notes"]
+
+
+@dataclass(frozen=True)
+class BatchRows:
+    """Results of consecutive entries of a piece."""
+
+    piece: Piece
+    rows: Rows
+
+
+def infer_notes(
+    job: Job, notes: Iterable[Note], memory: Channel[SensorArrays], stop: StopRequest
+) -> Generator[Note | BatchRows, None, None]:
+    """Replace batches by their results; everything else passes.
+
+    ``stop`` ends the iteration: batches that wait are dropped, what was inferred is handed on.
+    """
+    for note in notes:
+        if stop:
+            return
+        if not isinstance(note, Batch):
+            yield note
+            continue
+        rows = infer_batch(job, note)
+        if note.events.memory is not None:
+            memory.put(note.events.memory)
+        yield BatchRows(note.piece, rows)
+
+
+def infer_batch(job: Job, batch: Batch) -> Rows:
+    """Run a batch.
+
+    Raises
+    ------
+    InferenceError
+        If the engine fails, naming file and entries.
+    """
+    events = batch.events
+    try:
+        rows = evaluate(job.bundle.manifest, job.backend, events)
+        beside = job.conventional.rows(events) if job.conventional else {}
+    except XecError:
+        raise
+    except Exception as error:
+        # Engines raise what they like, among it bare Exception.
+        source, first = batch.piece.source, events.entry_start
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InferenceError(
+            f"{job.backend.name} failed ({reason})",
+            where=place(source["path"], source["tree"], None, (first, first + len(events))),
+            fix="If it ran out of memory, pass a smaller --batch with --force.",
+        ) from error
+    return {**rows, **beside, **events.extra}

@@ -1,0 +1,203 @@
+"""Everything that is the same for all files of a run: engine, recipe, columns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any
+
+from xec_deploy.backends import AUTO, Backend, RunOptions
+from xec_deploy.bundle import Bundle, open_bundle
+from xec_deploy.errors import UsageError
+from xec_deploy.events import Column, DeadChannels, EventFile, InputFile, dead_channels, open_events
+from xec_deploy.inference.columns import result_columns
+from xec_deploy.inference.conventional import CONVENTIONAL_COLUMNS, Conventional, conventional
+from xec_deploy.inference.options import DEFAULT_BATCH, Options
+from xec_deploy.inference.provenance import recipe_record
+from xec_deploy.inference.selection import Selection
+from xec_deploy.inference.styles import TRUTH_BRANCHES
+from xec_deploy.inference.target import Target
+
+__all__ = ["Job"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the stages share.
+
+    Attributes
+    ----------
+    options
+        As the user gave them, less what an unfinished run had decided already.
+    bundle, backend, batch
+        What runs, and how many events at once.
+    recipe
+        Its description for the provenance.
+    open_choices
+        Keys of the recipe that the user left to the program.
+    dead
+        Source of dead channels.
+    conventional
+        The reconstruction beside the network; None for none.
+    columns
+        Branches of the results without those kept from the input.
+    selection
+        Entries that are wanted.
+    """
+
+    options: Options
+    bundle: Bundle
+    backend: Backend
+    batch: int
+    recipe: dict[str, Any]
+    open_choices: frozenset[str]
+    dead: DeadChannels
+    conventional: Conventional | None
+    columns: dict[str, Column]
+    selection: Selection
+
+    @classmethod
+    def make(
+        cls,
+        bundle: Bundle | str | PathLike[str],
+        options: Options,
+        targets: Iterable[Target] = (),
+    ) -> Job:
+        """Load everything.
+
+        Parameters
+        ----------
+        bundle
+            Bundle or its path.
+        options
+            What the user asks for.
+        targets
+            Outputs; what was left unfinished there decides what the options leave open.
+
+        Raises
+        ------
+        UsageError, BundleError, CheckFailed
+            If it cannot be run.
+        """
+        opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        beside = conventional(
+            options.reco,
+            geometry=options.geometry,
+            constants=options.reco_constants,
+            threads=options.threads,
+        )
+        columns = {**result_columns(opened.manifest), **(CONVENTIONAL_COLUMNS if beside else {})}
+        for name in options.keep:
+            if name in columns:
+                raise UsageError(
+                    f"--keep {name!r}: the results have a branch of that name already",
+                    fix="Leave it out of --keep.",
+                )
+        open_choices = {
+            name
+            for name, value, left in (
+                ("backend", options.backend, AUTO),
+                ("batch", options.batch, None),
+            )
+            if value == left
+        }
+        decided = _decided_before(options, targets)
+        dead = dead_channels(options.dead)
+        engine = opened.backend(
+            decided.backend,
+            precision=decided.precision,
+            options=RunOptions(device=decided.device, threads=decided.threads),
+        )
+        batch = decided.batch or DEFAULT_BATCH
+        recipe = recipe_record(
+            opened,
+            engine,
+            options.precision,
+            dead,
+            options.keep,
+            batch,
+            reco=beside.describe() if beside else None,
+            inpaint=options.inpaint,
+            form=f"{options.style} {options.format}",
+        )
+        return cls(
+            options=decided,
+            bundle=opened,
+            backend=engine,
+            batch=batch,
+            recipe=recipe,
+            open_choices=frozenset(open_choices),
+            dead=dead,
+            conventional=beside,
+            columns=columns,
+            selection=options.selection,
+        )
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """What a run that continues this one must run with."""
+        return {
+            "backend": self.backend.name,
+            "batch": self.batch,
+            "threads": self.backend.describe().get("threads"),
+        }
+
+    def open(self, item: InputFile) -> EventFile:
+        """Open an input.
+
+        Raises
+        ------
+        InputError
+            If it cannot be used.
+        """
+        options = self.options
+        legacy = options.style == "legacy"
+        return open_events(
+            item,
+            npho_branch=options.npho_branch,
+            time_branch=options.time_branch,
+            keep=options.keep,
+            keep_present=TRUTH_BRANCHES if legacy else (),
+            dead=self.dead,
+        )
+
+    def columns_of(self, events: EventFile) -> dict[str, Column]:
+        """Return the columns of the results of a file, with the branches kept from it."""
+        kept = {name: Column(dtype, None, shape) for name, (dtype, shape) in events.kept.items()}
+        return {**self.columns, **kept}
+
+
+def _decided_before(options: Options, targets: Iterable[Target]) -> Options:
+    """Fill in what is open from what unfinished results were begun with.
+
+    The last bit of a value may depend on engine, batch and threads, and a result is to be the one
+    of an uninterrupted run.
+    """
+    if options.force:
+        return options
+    choice: Any = next(
+        (
+            header["choice"]
+            for target in targets
+            for header in target.headers()
+            if isinstance(header.get("choice"), dict)
+        ),
+        {},
+    )
+    filled: dict[str, Any] = {}
+    for name, left in (("backend", AUTO), ("batch", None), ("threads", None)):
+        begun = choice.get(name)
+        if begun is None:
+            continue
+        if getattr(options, name) == left:
+            filled[name] = begun
+        elif name == "threads" and begun != options.threads:
+            logger.warning(
+                "unfinished results were begun with %d threads and are continued so", begun
+            )
+            filled[name] = begun
+    return replace(options, **filled)

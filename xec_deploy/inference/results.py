@@ -1,0 +1,93 @@
+"""What became of the inputs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+__all__ = ["FileResult", "InferenceSummary", "Outcome", "RangeResult"]
+
+Outcome = Literal["done", "skipped", "failed", "unfinished"]
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one input file.
+
+    Attributes
+    ----------
+    input, output
+        The files; no output if the input failed.
+    outcome
+        ``done``; ``skipped``: finished before; ``failed``: see ``error``; ``unfinished``: the work
+        was stopped, a rerun continues it.
+    entries
+        Entries in the result, or done so far.
+    resumed
+        Those of them that an earlier run had made.
+    seconds
+        From opening the input to the named result.
+    status_counts
+        Events by `Status` name.
+    error
+        A sentence for the user.
+    """
+
+    input: str
+    output: str | None
+    outcome: Outcome
+    entries: int = 0
+    seconds: float = 0.0
+    status_counts: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
+    resumed: int = 0
+
+
+@dataclass(frozen=True)
+class InferenceSummary:
+    """What became of all input files.
+
+    Attributes
+    ----------
+    files
+        In the order of the inputs.
+    engine
+        What ran: backend, precision, batch, threads, source of dead channels.
+    stages
+        Seconds each stage was at work (``read``, ``infer``, ``write``), and ``total``.
+    """
+
+    files: tuple[FileResult, ...]
+    engine: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def of(self, outcome: Outcome) -> tuple[FileResult, ...]:
+        """Return the files with an outcome."""
+        return tuple(file for file in self.files if file.outcome == outcome)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RangeResult:
+    """An entry range that is complete in the part folder of its output.
+
+    Attributes
+    ----------
+    input, output
+        The files.
+    entries
+        The range.
+    resumed
+        Entries of it that an earlier run had made.
+    seconds
+        Time taken.
+    """
+
+    input: str
+    output: str
+    entries: tuple[int, int]
+    resumed: int
+    seconds: float
