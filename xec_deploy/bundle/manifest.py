@@ -14,14 +14,21 @@ from xec_deploy.detector.layout import LayoutName
 from xec_deploy.normalisation import Normalisation
 
 __all__ = [
+    "FILLED_OUTPUT",
     "FORMAT_VERSION",
     "INPUTS",
+    "LEGACY_INPUT",
+    "LEGACY_OUTPUT",
     "METADATA_KEY",
     "TASK_OUTPUTS",
+    "TOKENS_OUTPUT",
     "DeadChannelPolicy",
     "GraphRecord",
+    "InpainterRecord",
+    "Kind",
     "Manifest",
     "Output",
+    "PartName",
     "TaskRecord",
 ]
 
@@ -31,6 +38,19 @@ METADATA_KEY: Final = "xec.manifest"
 
 INPUTS: Final = {"npho": "float32", "time": "float32", "dead": "bool"}
 """Inputs of a raw-in graph, each (batch, 4760): photons, seconds, flags."""
+FILLED_OUTPUT: Final = "npho_filled"
+"""The output of an inpainter, (batch, 4760) photons."""
+TOKENS_OUTPUT: Final = "tokens"
+"""The output of an encoder, (batch, tokens, width)."""
+LEGACY_INPUT: Final = "input"
+"""The input of a graph for existing callers, (batch, 4760, 2) normalised."""
+LEGACY_OUTPUT: Final = "output_"
+"""What the name of a task is preceded by in such a graph."""
+
+Kind = Literal["regressor", "inpainter", "encoder"]
+"""What a bundle holds: physical quantities, filled channels or features come out."""
+PartName = Literal["inpainter", "regressor", "normalisation", "network"]
+"""Parts of a graph that are kept as files of their own."""
 
 
 class _Record(BaseModel):
@@ -59,8 +79,10 @@ class TaskRecord(_Record):
 class DeadChannelPolicy(_Record):
     """What the graph does with dead channels, and how many it may be given."""
 
-    method: Literal["encoded"] = "encoded"
-    """``encoded``: dead channels enter as the sentinel the network was trained with."""
+    method: Literal["encoded", "inpainted", "solid-angle", "neighbours"] = "encoded"
+    """``encoded``: dead channels enter as the sentinel the network was trained with;
+    ``inpainted``: the graph begins with an inpainter; the others: with means of neighbours, see
+    :mod:`xec_deploy.inpaint`."""
     max_dead: int = Field(ge=0)
     """Events with more dead channels get no numbers."""
 
@@ -73,20 +95,45 @@ class GraphRecord(_Record):
     sha256: str
     canonical_sha256: str
     """Hash of the graph without metadata: the same network has the same hash."""
+    origin: dict[str, Any] = {}
+    """How the graph was made from fp32: method, calibration; empty for what export writes."""
+
+
+class InpainterRecord(_Record):
+    """The inpainter ahead of a regressor: where it comes from and what it was trained with."""
+
+    layout: LayoutName
+    normalisation: Normalisation
+    fills_time: bool = False
+    """Whether filled channels get a time; else they are given to the regressor without one."""
+    checkpoint: dict[str, Any] = {}
+    training: dict[str, Any] = {}
 
 
 class Manifest(_Record):
-    """See the module; ``graphs`` and ``golden_sha256`` are left out inside ONNX files."""
+    """See the module; what is hashed is left out inside ONNX files.
+
+    ``tasks`` is empty for inpainters and encoders.
+    """
 
     format_version: Literal[1] = 1
+    kind: Kind = "regressor"
     name: str
     producer: str
-    io: Literal["raw"] = "raw"
+    io: Literal["raw", "legacy"] = "raw"
+    """``legacy``: the graph takes normalised events and gives what the heads emit."""
     layout: LayoutName
     normalisation: Normalisation
     tasks: dict[str, TaskRecord]
     dead_channels: DeadChannelPolicy
+    inpainter: InpainterRecord | None = None
+    """The inpainter that is part of the graphs."""
     graphs: dict[str, GraphRecord] = {}
+    """Whole graphs, by precision."""
+    parts: dict[PartName, GraphRecord] = {}
+    """Parts of the fp32 graph."""
+    engines: dict[str, dict[str, Any]] = {}
+    """Built engines, by the name of the file in ``engines/``."""
     golden_sha256: str | None = None
     checkpoint: dict[str, Any] = {}
     """Hash of the checkpoint, which weights were taken, architecture."""
@@ -95,17 +142,42 @@ class Manifest(_Record):
 
     def without_hashes(self) -> Manifest:
         """Return the part that goes into ONNX metadata."""
-        return self.model_copy(update={"graphs": {}, "golden_sha256": None})
+        hashed: dict[str, Any] = {"graphs": {}, "parts": {}, "engines": {}, "golden_sha256": None}
+        return self.model_copy(update=hashed)
+
+    def of_part(self, part: PartName) -> Manifest | None:
+        """Return what goes into the metadata of a part, None for one that is no model."""
+        whole = self.without_hashes()
+        if part == "normalisation":
+            return None
+        if part == "inpainter":
+            record = self.inpainter
+            assert record is not None  # noqa: S101 - there is no such part without it
+            changes = {"kind": "inpainter", "tasks": {}, **dict(record)}
+            del changes["fills_time"]
+            return whole.model_copy(update={**changes, "io": "raw", "inpainter": None})
+        policy = self.dead_channels.model_copy(update={"method": "encoded"})
+        io = "legacy" if part == "network" else "raw"
+        return whole.model_copy(update={"inpainter": None, "dead_channels": policy, "io": io})
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Names of the graph's outputs in order."""
+        """Names of the outputs of a run, in order."""
+        if self.kind != "regressor":
+            return (FILLED_OUTPUT if self.kind == "inpainter" else TOKENS_OUTPUT,)
         names = []
         for task, record in self.tasks.items():
             names.append(task)
             if record.has_sigma:
                 names.append(f"{task}_sigma")
         return tuple(names)
+
+    @property
+    def graph_outputs(self) -> tuple[str, ...]:
+        """Names of the outputs of the graphs' files: with ``io`` legacy, other ones."""
+        if self.io == "legacy":
+            return tuple(LEGACY_OUTPUT + task for task in self.tasks)
+        return self.output_names
 
 
 # Detector resolutions as the parity gates use them: energy 1.8 % at the signal energy of
