@@ -15,10 +15,12 @@ COMMANDS = {
     "doctor": ("xec_deploy.cli.doctor:doctor", "What is here, what works, what is missing."),
     "demo": ("xec_deploy.cli.demo:demo", "Simulated events to results, plots and a page."),
     "export": ("xec_deploy.cli.export:export", "Checkpoint to verified bundle."),
+    "check": ("xec_deploy.cli.check:check", "Is a graph fit for every engine."),
     "inspect": ("xec_deploy.cli.inspect:inspect", "Show a bundle, ONNX or ROOT file."),
     "infer": ("xec_deploy.cli.infer:infer", "Files of raw events to physics numbers."),
     "parity": ("xec_deploy.cli.parity:parity", "How far every engine is from float64."),
     "slurm": ("xec_deploy.cli.slurm:slurm", "Print a job array that infers a run list."),
+    "triton": ("xec_deploy.cli.triton:triton", "Write a model repository for Triton."),
     "report": ("xec_deploy.cli.report:report", "Plots and a page from results."),
 }
 
