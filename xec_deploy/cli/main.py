@@ -18,6 +18,7 @@ COMMANDS = {
     "check": ("xec_deploy.cli.check:check", "Is a graph fit for every engine."),
     "inspect": ("xec_deploy.cli.inspect:inspect", "Show a bundle, ONNX or ROOT file."),
     "infer": ("xec_deploy.cli.infer:infer", "Files of raw events to physics numbers."),
+    "quantize": ("xec_deploy.cli.quantize:quantize", "Lower precision that passes its gate."),
     "parity": ("xec_deploy.cli.parity:parity", "How far every engine is from float64."),
     "slurm": ("xec_deploy.cli.slurm:slurm", "Print a job array that infers a run list."),
     "triton": ("xec_deploy.cli.triton:triton", "Write a model repository for Triton."),
