@@ -212,7 +212,9 @@ def test_full_disk(tmp_path, rng):
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
-        with pytest.raises(OutputError, match=r"out\.root\.part: writing failed \(File too large\)"):
+        with pytest.raises(
+            OutputError, match=r"out\.root\.part: writing failed \(File too large\)"
+        ):
             write(tmp_path / "out.root", rows(rng, 50_000), 10_000, compression="none")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -38,12 +38,18 @@ _RESULTS: dict[str, Callable[[FileResult], Text]] = {
 @click.option("--device", default="cpu", show_default=True, help="Where the engine runs.")
 @click.option("--precision", default="fp32", show_default=True, help="Graph of the bundle to run.")
 @click.option("--batch", type=click.IntRange(min=1), help="Events run at once; tuned if absent.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; all granted cores if absent.")
+@click.option("--sessions", type=click.IntRange(min=1), help="Batches that run at the same time.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of each session.")
 @click.option(
     "--dead",
     help="Dead channels: a file of ids, a list of '<run> <file>', a template with {run}, "
     "'branch[:NAME]' or 'none'. If absent, the branch 'dead' where the file has one. Channels "
     "with invalid values always count as dead.",
+)
+@click.option(
+    "--inpaint",
+    help="How dead channels are filled: model, solid-angle, neighbours or none; as the bundle "
+    "does if absent.",
 )
 @click.option("--npho-branch", help="Branch of raw photons; detected if absent.")
 @click.option("--time-branch", help="Branch of times [s]; detected if absent.")
@@ -79,8 +85,10 @@ def infer(
     device: str,
     precision: str,
     batch: int | None,
+    sessions: int | None,
     threads: int | None,
     dead: str | None,
+    inpaint: str | None,
     npho_branch: str | None,
     time_branch: str | None,
     tree: str | None,
@@ -114,11 +122,13 @@ def infer(
                 device=device,
                 precision=precision,
                 batch=batch,
+                sessions=sessions,
                 threads=threads,
                 tree=tree,
                 npho_branch=npho_branch,
                 time_branch=time_branch,
                 dead=dead,
+                inpaint=inpaint,
                 entries=entries,
                 runs=runs,
                 keep=keep,

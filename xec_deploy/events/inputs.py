@@ -52,7 +52,7 @@ def parse_input(argument: str | os.PathLike[str]) -> InputFile:
 
 
 def expand_inputs(
-    arguments: Sequence[str | os.PathLike[str]], *, tree: str | None = None
+    arguments: Sequence[str | os.PathLike[str] | InputFile], *, tree: str | None = None
 ) -> list[InputFile]:
     """Expand input arguments to the files they mean, in order.
 
@@ -60,7 +60,8 @@ def expand_inputs(
     ----------
     arguments
         Files, globs (sorted), URLs, ``file.root:tree``, and run lists ``@runs.txt`` with lines
-        ``<run> <path>`` and ``#`` comments; paths in a list are relative to the list.
+        ``<run> <path>`` and ``#`` comments; paths in a list are relative to the list.  An
+        :class:`InputFile`, as another process has expanded it, stays what it is.
     tree
         Tree name for every input that does not name its own.
 
@@ -89,7 +90,10 @@ def expand_inputs(
     return list(unique.values())
 
 
-def _expand(argument: str | os.PathLike[str]) -> Iterator[InputFile]:
+def _expand(argument: str | os.PathLike[str] | InputFile) -> Iterator[InputFile]:
+    if isinstance(argument, InputFile):
+        yield argument
+        return
     if isinstance(argument, str) and argument.startswith("@"):
         yield from _read_run_list(argument[1:])
         return

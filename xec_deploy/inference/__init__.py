@@ -1,7 +1,6 @@
 """Inference: from raw events to physics numbers."""
 
 from xec_deploy.inference.infer import infer
-from xec_deploy.inference.options import DEFAULT_BATCH
 from xec_deploy.inference.outputs import plan_outputs
 from xec_deploy.inference.ranges import infer_range, join_ranges
 from xec_deploy.inference.results import FileResult, InferenceSummary, RangeResult
@@ -9,7 +8,6 @@ from xec_deploy.inference.selection import split_entries
 from xec_deploy.inference.status import Status
 
 __all__ = [
-    "DEFAULT_BATCH",
     "FileResult",
     "InferenceSummary",
     "RangeResult",

@@ -14,7 +14,7 @@ from xec_deploy.bundle import Bundle
 from xec_deploy.detector import N_SENSORS
 from xec_deploy.errors import ExitCode, Interrupted, XecError
 from xec_deploy.events import InputFile, SensorArrays, expand_inputs
-from xec_deploy.inference.inferring import infer_notes
+from xec_deploy.inference.inferring import REQUESTS, infer_notes
 from xec_deploy.inference.job import Job
 from xec_deploy.inference.options import Options
 from xec_deploy.inference.outputs import plan_outputs
@@ -32,7 +32,7 @@ READERS: Final = 2
 QUEUE_BYTES: Final = 48 * 2**20
 """Memory for batches on their way, unless three of them need more."""
 MOST_AHEAD: Final = 16
-BATCH_BYTES: Final = N_SENSORS * 9
+EVENT_BYTES: Final = N_SENSORS * 9
 """Photons, time and flag of each channel of an event."""
 
 
@@ -45,6 +45,7 @@ def infer(
     device: str = "cpu",
     precision: str = "fp32",
     batch: int | None = None,
+    sessions: int | None = None,
     threads: int | None = None,
     tree: str | None = None,
     npho_branch: str | None = None,
@@ -78,16 +79,18 @@ def infer(
         Files, globs, URLs, ``file.root:tree`` or ``@list``.
     output
         A ``.root`` file, or a folder for several inputs.
-    backend, device, precision, threads
+    backend, device, precision
         Engine and how to run it.
-    batch
-        Events run at once; None for what suits the engine.
+    batch, sessions, threads
+        Events of a batch, batches that run at the same time, and threads of each; None for what
+        suits the engine.
     tree, npho_branch, time_branch
         Names in the files; detected if None.
     dead
         Source of dead channels, see :func:`xec_deploy.events.dead_channels`.
     inpaint
-        How dead channels are filled; None for what the bundle does.
+        How dead channels are filled: ``model``, ``solid-angle``, ``neighbours`` or ``none``; None
+        for what the bundle does.
     keep
         Branches passed through.
     entries
@@ -126,6 +129,7 @@ def infer(
             "device": device,
             "precision": precision,
             "batch": batch,
+            "sessions": sessions,
             "threads": threads,
             "tree": tree,
             "npho_branch": npho_branch,
@@ -171,11 +175,8 @@ def run_pipeline(
         With the attribute ``summary``.
     """
     start = time.perf_counter()
-    ahead = min(max(QUEUE_BYTES // (job.batch * BATCH_BYTES), 2), MOST_AHEAD)
-    # One batch being filled, some waiting, one being inferred.
-    memory: Channel[SensorArrays] = Channel(ahead + 2)
-    for _ in range(ahead + 2):
-        memory.put(SensorArrays.empty(job.batch))
+    ahead = min(max(QUEUE_BYTES // (job.request * EVENT_BYTES), 2), MOST_AHEAD)
+    memory = batch_memory(job, ahead)
     writer = Writer(job, progress, look=lambda *_: None)
     error: XecError | None = None
     with ExitStack() as stack:
@@ -218,6 +219,15 @@ def run_pipeline(
     return summary
 
 
+def batch_memory(job: Job, ahead: int) -> Channel[SensorArrays]:
+    """Return memory for batches: one being filled, those waiting, those being inferred."""
+    count = ahead + REQUESTS + 1
+    memory: Channel[SensorArrays] = Channel(count)
+    for _ in range(count):
+        memory.put(SensorArrays.empty(job.request))
+    return memory
+
+
 def _unfinished(targets: Sequence[Target], writer: Writer) -> dict[InputFile, FileResult]:
     """Write what is still in memory, and count what there is to go on with."""
     found: dict[InputFile, FileResult] = {}
@@ -245,6 +255,6 @@ def _engine(job: Job) -> dict[str, Any]:
     return {
         **job.backend.describe(),
         "precision": job.options.precision,
-        "batch": job.batch,
         "dead_channels": job.dead.description,
+        "inpainting": job.inpainting,
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 from xec_deploy.errors import InferenceError, XecError
 from xec_deploy.events import SensorArrays
@@ -16,7 +19,10 @@ from xec_deploy.inference.spool import Rows
 from xec_deploy.inference.stopping import StopRequest
 from xec_deploy.inference.target import Piece
 
-__all__ = ["BatchRows", "infer_batch", "infer_notes"]
+__all__ = ["REQUESTS", "BatchRows", "infer_batch", "infer_notes"]
+
+
+REQUESTS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -30,20 +36,34 @@ class BatchRows:
 def infer_notes(
     job: Job, notes: Iterable[Note], memory: Channel[SensorArrays], stop: StopRequest
 ) -> Generator[Note | BatchRows, None, None]:
-    """Replace batches by their results; everything else passes.
+    """Replace batches by their results; everything else passes, in order.
 
-    ``stop`` ends the iteration: batches that wait are dropped, what was inferred is handed on.
+    A second request is begun before the first is done, so that no session of the engine waits
+    for the others.  ``stop`` ends the iteration: what waits is dropped, what was inferred is
+    handed on.
     """
-    for note in notes:
-        if stop:
-            return
-        if not isinstance(note, Batch):
-            yield note
-            continue
-        rows = infer_batch(job, note)
-        if note.events.memory is not None:
-            memory.put(note.events.memory)
-        yield BatchRows(note.piece, rows)
+    under_way: deque[tuple[Note, Future[Rows] | None]] = deque()
+
+    def hand_on(most: int) -> Iterator[Note | BatchRows]:
+        """Yield from the oldest on until only so many requests are left."""
+        while under_way and (under_way[0][1] is None or len(under_way) > most):
+            note, future = under_way.popleft()
+            if future is None or not isinstance(note, Batch):
+                yield note
+                continue
+            rows = future.result()
+            if note.events.memory is not None:
+                memory.put(note.events.memory)
+            yield BatchRows(note.piece, rows)
+
+    with ThreadPoolExecutor(REQUESTS, thread_name_prefix="request") as pool:
+        for note in notes:
+            if stop:
+                break
+            future = pool.submit(infer_batch, job, note) if isinstance(note, Batch) else None
+            under_way.append((note, future))
+            yield from hand_on(REQUESTS - 1)
+        yield from hand_on(0)
 
 
 def infer_batch(job: Job, batch: Batch) -> Rows:
@@ -56,7 +76,7 @@ def infer_batch(job: Job, batch: Batch) -> Rows:
     """
     events = batch.events
     try:
-        rows = evaluate(job.bundle.manifest, job.backend, events)
+        rows = evaluate(job.bundle.manifest, job.backend, events, job.inpainting)
         beside = job.conventional.rows(events) if job.conventional else {}
     except XecError:
         raise

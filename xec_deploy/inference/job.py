@@ -14,7 +14,7 @@ from xec_deploy.errors import UsageError
 from xec_deploy.events import Column, DeadChannels, EventFile, InputFile, dead_channels, open_events
 from xec_deploy.inference.columns import result_columns
 from xec_deploy.inference.conventional import CONVENTIONAL_COLUMNS, Conventional, conventional
-from xec_deploy.inference.options import DEFAULT_BATCH, Options
+from xec_deploy.inference.options import Options
 from xec_deploy.inference.provenance import recipe_record
 from xec_deploy.inference.selection import Selection
 from xec_deploy.inference.styles import TRUTH_BRANCHES
@@ -33,8 +33,10 @@ class Job:
     ----------
     options
         As the user gave them, less what an unfinished run had decided already.
-    bundle, backend, batch
-        What runs, and how many events at once.
+    bundle, backend
+        What runs.
+    inpainting
+        How the engine's graph fills dead channels.
     recipe
         Its description for the provenance.
     open_choices
@@ -52,7 +54,7 @@ class Job:
     options: Options
     bundle: Bundle
     backend: Backend
-    batch: int
+    inpainting: str
     recipe: dict[str, Any]
     open_choices: frozenset[str]
     dead: DeadChannels
@@ -110,25 +112,30 @@ class Job:
         engine = opened.backend(
             decided.backend,
             precision=decided.precision,
-            options=RunOptions(device=decided.device, threads=decided.threads),
+            options=RunOptions(
+                device=decided.device,
+                batch=decided.batch,
+                sessions=decided.sessions,
+                threads=decided.threads,
+            ),
+            inpaint=options.inpaint,
         )
-        batch = decided.batch or DEFAULT_BATCH
+        inpainting = opened.inpainting(options.inpaint)
         recipe = recipe_record(
             opened,
             engine,
             options.precision,
             dead,
             options.keep,
-            batch,
             reco=beside.describe() if beside else None,
-            inpaint=options.inpaint,
+            inpainting=inpainting,
             form=f"{options.style} {options.format}",
         )
         return cls(
             options=decided,
             bundle=opened,
             backend=engine,
-            batch=batch,
+            inpainting=inpainting,
             recipe=recipe,
             open_choices=frozenset(open_choices),
             dead=dead,
@@ -140,11 +147,19 @@ class Job:
     @property
     def choice(self) -> dict[str, Any]:
         """What a run that continues this one must run with."""
+        run = self.backend.options
         return {
             "backend": self.backend.name,
-            "batch": self.batch,
-            "threads": self.backend.describe().get("threads"),
+            "batch": run.batch,
+            "sessions": run.sessions,
+            "threads": run.threads,
         }
+
+    @property
+    def request(self) -> int:
+        """Events the engine is given at once: a batch for each session."""
+        run = self.backend.options
+        return (run.batch or 1) * (run.sessions or 1)
 
     def open(self, item: InputFile) -> EventFile:
         """Open an input.
@@ -189,15 +204,15 @@ def _decided_before(options: Options, targets: Iterable[Target]) -> Options:
         {},
     )
     filled: dict[str, Any] = {}
-    for name, left in (("backend", AUTO), ("batch", None), ("threads", None)):
-        begun = choice.get(name)
-        if begun is None:
+    for name, begun in choice.items():
+        asked = getattr(options, name)
+        if begun is None or asked == begun:
             continue
-        if getattr(options, name) == left:
+        if asked in {None, AUTO}:
             filled[name] = begun
-        elif name == "threads" and begun != options.threads:
+        elif name in {"sessions", "threads"}:
             logger.warning(
-                "unfinished results were begun with %d threads and are continued so", begun
+                "unfinished results were begun with %d %s and are continued so", begun, name
             )
             filled[name] = begun
     return replace(options, **filled)

@@ -10,10 +10,7 @@ from xec_deploy.backends import AUTO
 from xec_deploy.errors import UsageError, nearest
 from xec_deploy.inference.selection import Selection, parse_entries, parse_runs
 
-__all__ = ["DEFAULT_BATCH", "FORMATS", "STYLES", "Format", "Options", "Style"]
-
-DEFAULT_BATCH: Final = 16
-"""Small batches stay in the cache of a CPU."""
+__all__ = ["FORMATS", "STYLES", "Format", "Options", "Style"]
 
 Style = Literal["xec", "legacy"]
 Format = Literal["ttree", "rntuple"]
@@ -29,6 +26,7 @@ class Options:
     device: str = "cpu"
     precision: str = "fp32"
     batch: int | None = None
+    sessions: int | None = None
     threads: int | None = None
     tree: str | None = None
     npho_branch: str | None = None

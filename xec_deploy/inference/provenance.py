@@ -34,13 +34,15 @@ RECIPE_KEYS: Final = (
     "precision",
     "backend",
     "dead_channels",
-    "inpaint",
+    "inpainting",
     "keep",
     "batch",
     "conventional",
     "form",
 )
 """What, beside the input, determines the results."""
+LEFT_OUT: Final = {"bundle": ("path",), "backend": ("batch", "sessions", "threads")}
+"""Where the bundle lies and how many threads ran is no reason to compute anew."""
 INPUT_KEYS: Final = ("tree", "branches", "run", "selection")
 """What of an input determines the values, beside its content."""
 
@@ -56,10 +58,9 @@ def recipe_record(
     precision: str,
     dead: DeadChannels,
     keep: tuple[str, ...],
-    batch: int,
     *,
     reco: Mapping[str, Any] | None,
-    inpaint: str | None,
+    inpainting: str,
     form: str,
 ) -> dict[str, Any]:
     """Describe how values are made, the same for all files of a run."""
@@ -68,9 +69,9 @@ def recipe_record(
         "precision": precision,
         "backend": backend.describe(),
         "dead_channels": {"source": dead.description, "sha256": dead.sha256},
-        "inpaint": inpaint,
+        "inpainting": inpainting,
         "keep": list(keep),
-        "batch": batch,
+        "batch": backend.options.batch,
         "conventional": reco,
         "form": form,
         "versions": {
@@ -160,8 +161,7 @@ def same_input(stated: Any, source: Mapping[str, Any]) -> bool:
 
 
 def _essence(key: str, value: Any) -> Any:
-    """Leave out what does not change values: where the bundle lies, how many threads ran."""
-    left_out = {"bundle": "path", "backend": "threads"}.get(key)
-    if left_out is not None and isinstance(value, Mapping):
-        return {k: v for k, v in value.items() if k != left_out}
+    """Leave out what hardly changes values, and what is compared beside this."""
+    if isinstance(value, Mapping):
+        return {k: v for k, v in value.items() if k not in LEFT_OUT.get(key, ())}
     return value

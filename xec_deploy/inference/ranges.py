@@ -12,11 +12,12 @@ from typing import Any
 
 from xec_deploy.bundle import Bundle
 from xec_deploy.errors import Interrupted, UsageError
-from xec_deploy.events import FileWatch, InputFile, SensorArrays, expand_inputs
-from xec_deploy.inference.inferring import infer_batch
+from xec_deploy.events import FileWatch, InputFile, expand_inputs
+from xec_deploy.inference.infer import batch_memory
+from xec_deploy.inference.inferring import BatchRows, infer_notes
 from xec_deploy.inference.job import Job
 from xec_deploy.inference.options import Options
-from xec_deploy.inference.overlap import Ahead, Channel
+from xec_deploy.inference.overlap import Ahead
 from xec_deploy.inference.provenance import input_record, now
 from xec_deploy.inference.reading import ItemDone, open_piece, read_piece
 from xec_deploy.inference.results import FileResult, RangeResult
@@ -74,20 +75,15 @@ def infer_range(
         events = stack.enter_context(job.open(item))
         source = input_record(events, watch, job.selection)
         piece = open_piece(job, target, 0, item, events, entries, source)
-        memory: Channel[SensorArrays] = Channel(AHEAD + 2)
-        for _ in range(AHEAD + 2):
-            memory.put(SensorArrays.empty(job.batch))
+        memory = batch_memory(job, AHEAD)
         executor = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="decompress"))
         read = stack.enter_context(
             Ahead(read_piece(job, piece, events, None, memory, executor), AHEAD, "read")
         )
         stack.callback(memory.close)
-        for packet in read:
-            piece.spool.append(infer_batch(job, packet))
-            if packet.events.memory is not None:
-                memory.put(packet.events.memory)
-            if stop:
-                break
+        for found in infer_notes(job, read, memory, stop):
+            if isinstance(found, BatchRows):
+                piece.spool.append(found.rows)
         piece.spool.flush(synchronise=True)
         watch.check()
         if not piece.complete:

@@ -174,7 +174,7 @@ def read_piece(
     """Yield the events of a piece that have not been done before."""
     total = max(events.num_entries, 1)
     batches = events.batches(
-        job.batch,
+        job.request,
         piece.spool.next_entry,
         piece.entries[1],
         memory=memory.get,
