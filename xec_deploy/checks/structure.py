@@ -27,7 +27,7 @@ SOURCE_PATH: Final = re.compile(
 
 @check("E01")
 def valid(subject: Subject) -> Iterator[Finding]:
-    """Accepted by the ONNX checker, with full type and shape inference.
+    """ONNX's own checker accepts the file, with full type and shape inference.
 
     Protects from files that one engine happens to load and another refuses, or reads differently:
     operators used against their definition, tensors used before they exist, names used twice.
@@ -143,7 +143,11 @@ def _in_notes(what: str, node: onnx.NodeProto | None, holder: object) -> Iterato
         match = SOURCE_PATH.search(text)
         if match:
             yield Finding(
-                f"{key} of the {what} has a path: {text[match.start() : match.start() + 60]!r}",
+                f"{key} of the {what} has a path: {_excerpt(text, match.start())}",
                 node=node.name if node is not None else None,
                 operator=node.op_type if node is not None else None,
             )
+
+
+def _excerpt(text: str, start: int) -> str:
+    return " ".join(text[start : start + 60].split())

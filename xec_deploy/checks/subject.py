@@ -63,7 +63,7 @@ class Subject:
     def invalid(self) -> str | None:
         """Why the graph is no valid ONNX; None if it is."""
         try:
-            onnx.checker.check_model(self.model, full_check=True)
+            onnx.checker.check_model(str(self.path), full_check=True)
         except Exception as error:  # noqa: BLE001 - of a dozen classes, some of them of protobuf
             return str(error)
         return None
