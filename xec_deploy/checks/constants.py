@@ -82,4 +82,4 @@ def stored_once(subject: Subject) -> Iterator[Finding]:
 
 
 def _content(tensor: onnx.TensorProto) -> bytes:
-    return tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
+    return bytes(tensor.raw_data) or bytes(numpy_helper.to_array(tensor).tobytes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -155,7 +155,7 @@ def _output_axis(user: onnx.NodeProto, place: int, rank: int) -> int | None:
     return None
 
 
-def _constant(subject: Subject, name: str) -> NDArray[np.generic] | None:
+def _constant(subject: Subject, name: str) -> NDArray[Any] | None:
     tensor = subject.initialisers.get(name)
     return None if tensor is None else np.asarray(numpy_helper.to_array(tensor))
 

@@ -137,7 +137,7 @@ def subjects_of(path: str | Path) -> tuple[Subject, ...]:
 
 def _bundle_subjects(bundle: Bundle) -> Iterator[Subject]:
     manifest = bundle.manifest
-    for name, record in {**manifest.graphs, **manifest.parts}.items():
+    for name, record in [*manifest.graphs.items(), *manifest.parts.items()]:
         yield Subject(bundle.path / record.file, name, record, bundle.golden)
 
 
