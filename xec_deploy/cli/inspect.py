@@ -15,6 +15,7 @@ from xec_deploy.bundle import Bundle, Manifest, Output, open_bundle
 from xec_deploy.bundle.onnx_file import load_onnx
 from xec_deploy.errors import InputError
 from xec_deploy.events import open_events
+from xec_deploy.events.advice import reading_advice
 from xec_deploy.events.failures import file_boundary
 from xec_deploy.events.inputs import parse_input
 from xec_deploy.inference.provenance import read_provenance
@@ -109,6 +110,8 @@ def _root_facts(argument: str, file: Path) -> Facts:
             "entries": events.num_entries,
             "form": events.form,
             "codec": events.codec,
+            "baskets" if events.form.startswith("TTree") else "pages": events.units,
+            "advice": reading_advice(events) or "none, the file is fast to read",
             "used branches": {
                 "npho": events.branches.npho,
                 "time": events.branches.time,

@@ -22,6 +22,8 @@ COMMANDS = {
     "parity": ("xec_deploy.cli.parity:parity", "How far every engine is from float64."),
     "slurm": ("xec_deploy.cli.slurm:slurm", "Print a job array that infers a run list."),
     "triton": ("xec_deploy.cli.triton:triton", "Write a model repository for Triton."),
+    "merge": ("xec_deploy.cli.merge:merge", "Join results in one file."),
+    "repack": ("xec_deploy.cli.repack:repack", "Write a ROOT file anew, fast to read."),
     "report": ("xec_deploy.cli.report:report", "Plots and a page from results."),
 }
 

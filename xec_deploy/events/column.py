@@ -20,9 +20,13 @@ class Column:
     unit: str | None = None
     shape: tuple[int, ...] = ()
     description: str = ""
+    full_title: str | None = None
+    """The title to write instead of one made of the others: that of a branch that is copied."""
 
     def title(self, name: str) -> str:
         """Branch title as ROOT shows it, e.g. ``energy [GeV]: energy of the photon``."""
+        if self.full_title is not None:
+            return self.full_title
         title = f"{name} [{self.unit}]" if self.unit else name
         return f"{title}: {self.description}" if self.description else title
 

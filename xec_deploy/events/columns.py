@@ -69,6 +69,10 @@ class BranchSource(Protocol):
         """Compression, such as ``LZ4``, or ``none``."""
 
     @property
+    def units(self) -> int:
+        """Number of baskets or pages."""
+
+    @property
     def boundaries(self) -> NDArray[np.int64]:
         """(blocks + 1,) ascending entry numbers that delimit the blocks."""
 

@@ -104,6 +104,8 @@ class EventFile:
         Element type and shape of the entries of each branch that is handed through.
     assigned_run
         The run number a run list gives; None where the file has its own.
+    units
+        Baskets (or pages) of the npho branch.
     uuid
         Identity that the writer gave the file.
     """
@@ -137,6 +139,7 @@ class EventFile:
         }
         self.assigned_run = run if self.branches.run is None else None
         self.uuid = opened.uuid
+        self.units = self._sources.npho.units
         # LZ4 leaves incompressible baskets as they are, so one branch may not show the codec
         codecs = (opened.codec(source) for source in (self._sources.npho, self._sources.time))
         self.codec = next((codec for codec in codecs if codec != "none"), "none")

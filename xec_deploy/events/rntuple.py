@@ -173,6 +173,12 @@ class RNTupleField:
                 return CODECS.get(settings // 100, "unknown")
         return "none"
 
+    @property
+    def units(self) -> int:
+        """Number of pages."""
+        clusters = self._ntuple.page_link_list
+        return sum(len(cluster[self._column].pages) for cluster in clusters)
+
     def read_entries(self, first: int, last: int) -> NDArray[Any] | Ragged:
         """Decompress the pages of entries ``first`` to ``last``; one that straddles is kept."""
         block = int(np.searchsorted(self.boundaries, first, side="right")) - 1

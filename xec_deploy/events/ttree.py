@@ -74,6 +74,11 @@ class TTreeBranch:
         magic = self._branch.file.source.chunk(start, start + 2).raw_data
         return CODEC_OF_MAGIC.get(bytes(magic), "unknown")
 
+    @property
+    def units(self) -> int:
+        """Number of baskets."""
+        return int(self._branch.num_baskets)
+
     @cached_property
     def boundaries(self) -> NDArray[np.int64]:
         """(blocks + 1,) entry numbers: whole baskets of together about `BLOCK_BYTES`."""

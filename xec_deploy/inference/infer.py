@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from xec_deploy.bundle import Bundle
 from xec_deploy.detector import N_SENSORS
 from xec_deploy.errors import ExitCode, Interrupted, XecError
 from xec_deploy.events import InputFile, SensorArrays, expand_inputs
+from xec_deploy.inference.duplicates import DuplicateFinder
 from xec_deploy.inference.inferring import REQUESTS, infer_notes
 from xec_deploy.inference.job import Job
 from xec_deploy.inference.options import Options
@@ -25,13 +27,18 @@ from xec_deploy.inference.stopping import StopRequest, stop_on_signals
 from xec_deploy.inference.target import Target
 from xec_deploy.inference.writing import Writer
 
-__all__ = ["infer"]
+__all__ = ["batch_memory", "infer", "run_pipeline"]
+
+logger = logging.getLogger(__name__)
 
 READERS: Final = 2
 """Threads that decompress: photons and times."""
 QUEUE_BYTES: Final = 48 * 2**20
 """Memory for batches on their way, unless three of them need more."""
 MOST_AHEAD: Final = 16
+STARVED_SHARE: Final = 0.1
+SHORT_SECONDS: Final = 5.0
+"""Of a shorter run the first batches are most of it."""
 EVENT_BYTES: Final = N_SENSORS * 9
 """Photons, time and flag of each channel of an event."""
 
@@ -177,7 +184,8 @@ def run_pipeline(
     start = time.perf_counter()
     ahead = min(max(QUEUE_BYTES // (job.request * EVENT_BYTES), 2), MOST_AHEAD)
     memory = batch_memory(job, ahead)
-    writer = Writer(job, progress, look=lambda *_: None)
+    duplicates = DuplicateFinder()
+    writer = Writer(job, progress, look=duplicates.look)
     error: XecError | None = None
     with ExitStack() as stack:
         for target in targets:
@@ -198,6 +206,7 @@ def run_pipeline(
         "read": read.working - memory.waited,
         "infer": inferred.working - read.waited,
         "write": total - inferred.waited,
+        "starved": read.waited,
         "total": total,
     }
     results = tuple(
@@ -206,7 +215,19 @@ def run_pipeline(
         or FileResult(item.path, None, "unfinished")
         for item in files
     )
-    summary = InferenceSummary(results, _engine(job), stages)
+    summary = InferenceSummary(
+        results, _engine(job), stages, duplicates.to_dict(), _advice(writer, stages)
+    )
+    for line in summary.advice:
+        logger.warning("%s", line)
+    if duplicates.count:
+        run, event, path = duplicates.examples[0]
+        logger.warning(
+            "%d %s more than once, first run %d event %d in %s",
+            duplicates.count,
+            "event comes" if duplicates.count == 1 else "events come",
+            *(run, event, path),
+        )
     if error is None and stop and summary.of("unfinished"):
         error = Interrupted(
             f"stopped by {stop.reason}",
@@ -249,6 +270,14 @@ def _unfinished(targets: Sequence[Target], writer: Writer) -> dict[InputFile, Fi
                 resumed=spool.resumed,
             )
     return found
+
+
+def _advice(writer: Writer, stages: dict[str, float]) -> tuple[str, ...]:
+    """Say what is wrong with the files, if the engine had to wait for them."""
+    if stages["starved"] < STARVED_SHARE * stages["total"] or stages["total"] < SHORT_SECONDS:
+        return ()
+    share = stages["starved"] / stages["total"]
+    return (f"the engine waited for input {share:.0%} of the time", *writer.advice)
 
 
 def _engine(job: Job) -> dict[str, Any]:

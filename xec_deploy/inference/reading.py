@@ -12,6 +12,7 @@ from typing import Any
 
 from xec_deploy.errors import InputError, UsageError, XecError
 from xec_deploy.events import Column, EventBatch, EventFile, FileWatch, InputFile, SensorArrays
+from xec_deploy.events.advice import reading_advice
 from xec_deploy.inference.job import Job
 from xec_deploy.inference.overlap import Channel
 from xec_deploy.inference.provenance import (
@@ -61,6 +62,7 @@ class ItemDone:
     source: dict[str, Any]
     columns: dict[str, Column]
     started: float
+    advice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,13 @@ def _read_item(
                     if stop:
                         return
             source["checksum"] = watch.finish()
-            columns = job.columns_of(events)
+            columns, advice = job.columns_of(events), reading_advice(events)
     except (InputError, UsageError) as error:
         # Not only a bad input: the other files finish as well if the dead-channel file of one run
         # or one output cannot be used.
         yield ItemFailed(target, item, tuple(pieces), error)
         return
-    yield ItemDone(target, item, tuple(pieces), source, columns, started)
+    yield ItemDone(target, item, tuple(pieces), source, columns, started, advice)
 
 
 def read_piece(

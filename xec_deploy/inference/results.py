@@ -54,12 +54,20 @@ class InferenceSummary:
     engine
         What ran: backend, precision, batch, threads, source of dead channels.
     stages
-        Seconds each stage was at work (``read``, ``infer``, ``write``), and ``total``.
+        Seconds each stage was at work (``read``, ``infer``, ``write``), ``starved``: that
+        inferring waited for reading, and ``total``.
+    duplicates
+        Events of finished results that came more than once: ``count``, ``examples`` (run, event,
+        file), ``complete``.
+    advice
+        What would make the same work faster.
     """
 
     files: tuple[FileResult, ...]
     engine: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
+    duplicates: dict[str, Any] = field(default_factory=dict)
+    advice: tuple[str, ...] = ()
 
     def of(self, outcome: Outcome) -> tuple[FileResult, ...]:
         """Return the files with an outcome."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,6 +29,7 @@ __all__ = ["Writer", "finish_target"]
 
 logger = logging.getLogger(__name__)
 
+MOST_ADVICE: Final = 3
 Look = Callable[[Piece, Rows], Any]
 
 
@@ -46,12 +47,15 @@ class Writer:
         Sees all rows of finished results.
     results
         What became of each input.
+    advice
+        On files that are slow to read.
     """
 
     job: Job
     progress: Callable[[int], Any]
     look: Look
     results: dict[InputFile, FileResult] = field(default_factory=dict)
+    advice: list[str] = field(default_factory=list)
     _done: list[ItemDone] = field(default_factory=list)
     _finishing: Future[dict[InputFile, FileResult]] | None = None
     _executor: ThreadPoolExecutor = field(
@@ -88,6 +92,8 @@ class Writer:
             self._finish(note)
 
     def _accept(self, note: ItemDone) -> None:
+        if note.advice is not None and len(self.advice) < MOST_ADVICE:
+            self.advice.append(note.advice)
         for piece in note.pieces:
             piece.spool.flush()
         first = next((done for done in self._done if _entries(done)), None)
