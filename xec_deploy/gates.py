@@ -36,6 +36,8 @@ class Gates(BaseModel):
 
     version: int
     precision: dict[str, PositiveFloat]
+    single_event: PositiveFloat
+    """Gates that a single golden event may be off, in less than fp32."""
     preprocessing: NonNegativeInt
     """Values of the C++ preprocessing that may differ from Python's."""
     macro: MacroGates
@@ -55,6 +57,10 @@ class Gates(BaseModel):
                 fix=nearest(precision, self.precision),
             )
         return self.precision[max(fitting, key=len)]
+
+    def of_event(self, precision: str) -> float:
+        """Return how far a single golden event may be off; errors as of `of`."""
+        return self.of(precision) * (1.0 if precision == "fp32" else self.single_event)
 
 
 @lru_cache(maxsize=1)

@@ -23,6 +23,8 @@ constexpr double kFp32Gate = 0.001;
 /// Gates by the beginning of the precision's name: there are `int8-cpu` and `int8-trt`.
 constexpr std::array<std::pair<std::string_view, double>, 4> kGates{
     {{"fp32", kFp32Gate}, {"fp16", 0.02}, {"bf16", 0.02}, {"int8", 0.05}}};
+/// Gates that a single event may be off in less than fp32.
+constexpr double kSingleEvent = 4.0;
 /// The fp32 gate of an output without a detector resolution, relative to its spread.
 constexpr double kRelativeGate = 1e-5;
 constexpr double kSmallestScale = 1e-30;
@@ -133,6 +135,10 @@ double parity_gate(const std::string& precision) {
         }
     }
     throw BundleError("there is no gate for the precision '" + precision + "'");
+}
+
+double single_event_gate(const std::string& precision) {
+    return parity_gate(precision) * (precision == "fp32" ? 1.0 : kSingleEvent);
 }
 
 double worst_difference(const Manifest& manifest, const std::string& output,

@@ -57,7 +57,7 @@ struct Model::Implementation {
             out.push_back(values.back().data());
         }
         run({events, golden.npho.data(), golden.time.data(), golden.dead.get()}, out);
-        const double gate = parity_gate(options.precision);
+        const double gate = single_event_gate(options.precision);
         for (std::size_t t = 0; t < tensors.size(); ++t) {
             const std::string& name = tensors[t].name;
             const auto reference = golden.outputs.find(name);

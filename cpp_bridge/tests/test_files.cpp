@@ -106,6 +106,8 @@ TEST(Golden, GatesByPrecision) {
     EXPECT_EQ(xec::parity_gate("fp16"), xec::parity_gate("bf16"));
     EXPECT_LT(xec::parity_gate("fp16"), xec::parity_gate("int8-cpu"));
     EXPECT_THROW(static_cast<void>(xec::parity_gate("fp61")), xec::BundleError);
+    EXPECT_EQ(xec::single_event_gate("fp32"), xec::parity_gate("fp32"));
+    EXPECT_EQ(xec::single_event_gate("int8-cpu"), 4 * xec::parity_gate("int8-cpu"));
 }
 
 TEST(Manifest, OfTheShippedBundle) {

@@ -22,6 +22,9 @@ def test_opening_a_bundle_applies_the_same_gates():
     assert gates.of("fp32") == FP32_GATE
     for precision in gates.precision:
         assert _cpp.parity_gate(precision) == gates.of(precision)
+    # A single event may be several spreads off where rounding is random.
+    assert gates.of_event("fp32") == FP32_GATE
+    assert gates.of_event("int8-cpu") == gates.single_event * gates.of("int8")
 
 
 def test_unknown_precision():

@@ -57,7 +57,7 @@ def open_engine(
                 events,
                 outputs,
                 where=f"{bundle.path} on {name} ({precision})",
-                gate=load_gates().of(precision),
+                gate=load_gates().of_event(precision),
             )
         except CheckFailed as error:
             raise CheckFailed(error.what, where=error.where, fix=REMEDY) from error

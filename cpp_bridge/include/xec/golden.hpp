@@ -39,6 +39,12 @@ struct GoldenEvents {
 /// @throws BundleError for a precision without a gate
 [[nodiscard]] double parity_gate(const std::string& precision);
 
+/// Largest difference that a single golden event may have: several gates in less than fp32, where
+/// rounding differs from event to event and a gate is for its spread.
+///
+/// @throws BundleError for a precision without a gate
+[[nodiscard]] double single_event_gate(const std::string& precision);
+
 /// Largest absolute difference of an output from the first `events` golden events.
 ///
 /// In detector resolutions; outputs without one (class logits, predicted sigmas) are measured
