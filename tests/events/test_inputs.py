@@ -109,3 +109,8 @@ def test_unusable_run_lists(tmp_path):
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="not a text file"):
         expand_inputs([f"@{tmp_path}/binary.txt"])
+
+
+def test_an_input_that_was_expanded_elsewhere_keeps_its_run(tmp_path):
+    item = InputFile(str(tmp_path / "run[1].root"), None, 430001)
+    assert expand_inputs([item], tree="rec") == [InputFile(item.path, "rec", 430001)]
