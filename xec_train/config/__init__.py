@@ -14,7 +14,7 @@ from xec_train.config.sections import (
     TrainingConfig,
 )
 from xec_train.config.sensors import SensorConfig
-from xec_train.config.yaml_file import build_config, load_config, recipes
+from xec_train.config.yaml_file import build_config, find_config, load_config, recipes
 from xec_train.config.yaml_text import dump_config
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "ViewFit",
     "build_config",
     "dump_config",
+    "find_config",
     "load_config",
     "recipes",
 ]

@@ -98,14 +98,14 @@ def find_config(path: str | PathLike[str]) -> Path:
         If a name is neither, listing the recipes.
     """
     file = Path(path)
-    if file.exists() or len(file.parts) > 1:
+    if file.is_file() or len(file.parts) > 1:
         return file
     known = recipes()
     name = file.name.removesuffix(SUFFIX)
     if name in known:
         return known[name]
     raise UsageError(
-        "cannot read the configuration (no such file)",
+        f"cannot read the configuration ({'a folder' if file.is_dir() else 'no such file'})",
         where=str(path),
         fix=f"Name a file or one of the recipes: {', '.join(known)}.",
     )

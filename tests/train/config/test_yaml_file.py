@@ -10,6 +10,7 @@ from xec_train.config import (
     MaeConfig,
     RegressorConfig,
     build_config,
+    find_config,
     load_config,
     recipes,
 )
@@ -89,6 +90,15 @@ def test_mae_and_inpainter_recipes_fit_the_regressor_they_start():
         for other in (regressor, inpainter)
     )
     assert mae.layout == regressor.layout == inpainter.layout
+
+
+def test_a_folder_does_not_hide_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mae").mkdir()
+    assert find_config("mae") == recipes()["mae"]
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UsageError, match=r"mine: cannot read the configuration \(a folder\)"):
+        find_config("mine")
 
 
 def test_a_file_comes_before_a_recipe(tmp_path, monkeypatch):
