@@ -45,7 +45,7 @@ EVENT_BYTES: Final = N_SENSORS * 9
 
 def infer(
     bundle: Bundle | str | PathLike[str],
-    inputs: Sequence[str | PathLike[str]] | str | PathLike[str],
+    inputs: Sequence[str | PathLike[str] | InputFile] | str | PathLike[str],
     output: str | PathLike[str],
     *,
     backend: str = AUTO,
@@ -69,6 +69,7 @@ def infer(
     format: str = "ttree",  # noqa: A002 - the user's word for it
     single: bool = False,
     force: bool = False,
+    command: Sequence[str] | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> InferenceSummary:
     """Run a bundle over files of events and write one result file per input.
@@ -118,6 +119,8 @@ def infer(
         Join the results of all inputs in one file.
     force
         Replace existing results, and start unfinished ones anew.
+    command
+        Command line for the provenance; that of this process if None.
     progress
         Called with the number of events after each batch.
 
@@ -152,6 +155,7 @@ def infer(
             "style": style,
             "format": format,
             "force": force,
+            "command": None if command is None else tuple(command),
         }
     )
     arguments = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)

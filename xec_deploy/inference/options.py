@@ -42,6 +42,7 @@ class Options:
     style: str = "xec"
     format: str = "ttree"
     force: bool = False
+    command: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, before anything is opened."""

@@ -32,7 +32,7 @@ AHEAD = 4
 
 def infer_range(
     bundle: Bundle | str | PathLike[str],
-    input: str | PathLike[str],  # noqa: A002 - the user's word for it
+    input: str | PathLike[str] | InputFile,  # noqa: A002 - the user's word for it
     output: str | PathLike[str],
     entries: tuple[int, int],
     *,
@@ -99,7 +99,7 @@ def infer_range(
 
 def join_ranges(
     bundle: Bundle | str | PathLike[str],
-    input: str | PathLike[str],  # noqa: A002 - the user's word for it
+    input: str | PathLike[str] | InputFile,  # noqa: A002 - the user's word for it
     output: str | PathLike[str],
     ranges: Sequence[tuple[int, int]],
     *,
@@ -154,7 +154,7 @@ def join_ranges(
 
 
 def _one(
-    source: str | PathLike[str], output: str | PathLike[str], options: dict[str, Any]
+    source: str | PathLike[str] | InputFile, output: str | PathLike[str], options: dict[str, Any]
 ) -> tuple[Options, InputFile, Target]:
     chosen = Options.of(options)
     items = expand_inputs([source], tree=chosen.tree)

@@ -157,7 +157,7 @@ def finish_target(
         **job.recipe,
         "threads": job.choice["threads"],
         **inputs,
-        "command": sys.argv,
+        "command": list(sys.argv if job.options.command is None else job.options.command),
         "started": started,
         "finished": now(),
     }
