@@ -70,21 +70,22 @@ def features(model: XECMultiHeadModel, path: str, count: int) -> tuple[Tensor, d
     return torch.cat(parts), {k: v.reshape(len(v), -1) for k, v in wanted.items()}
 
 
-def train_head(head: nn.Module, x: Tensor, y: Tensor, scale: float, epochs: int) -> float:
-    """Fit one head with Adam; return its final loss [scale squared]."""
+def train_head(head: nn.Sequential, x: Tensor, y: Tensor, scale: float, epochs: int) -> None:
+    """Fit one head with its dropout; errors count in units of ``scale``."""
+    head.train()
     final = head[-1]
     with torch.no_grad():
         final.bias.copy_(y.mean(0))
         final.weight.mul_(float(y.std(0).mean()))
-    optimiser = torch.optim.Adam(
+    optimiser = torch.optim.AdamW(
         [
             {"params": list(head[:-1].parameters()), "lr": 3e-4},
             {"params": list(final.parameters()), "lr": 3e-4 * float(y.std(0).mean())},
-        ]
+        ],
+        weight_decay=0.01,
     )
     steps = epochs * (len(x) // 256)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    loss = torch.zeros(())
     for step in range(steps):
         rows = torch.randint(0, len(x), (256,), generator=torch.Generator().manual_seed(step))
         loss = (((head(x[rows]) - y[rows]) / scale) ** 2).mean()
@@ -92,26 +93,28 @@ def train_head(head: nn.Module, x: Tensor, y: Tensor, scale: float, epochs: int)
         loss.backward()
         optimiser.step()
         schedule.step()
-    return loss.item()
+    head.eval()
 
 
 def main() -> None:
     """Make the model and write its checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--events", type=int, default=3000)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--events", type=int, default=6000)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     torch.backends.mha.set_fastpath_enabled(False)
     model = random_model(options.seed)
     x, truth = features(model, options.data, options.events)
+    held = slice(-len(x) // 10, None)
     for task, y in truth.items():
         head = model.heads[task]
-        loss = train_head(head, x, y, SCALE[task], options.epochs)
-        spread = float(((y - y.mean(0)) / SCALE[task]).pow(2).mean())
-        print(f"{task}: loss {loss:.3g}, of a constant {spread:.3g}", flush=True)
+        train_head(head, x[: held.start], y[: held.start], SCALE[task], options.epochs)
+        with torch.no_grad():
+            rms = (head(x[held]) - y[held]).pow(2).mean(0).sqrt()
+        print(f"{task}: rms {rms.tolist()}, spread {y[held].std(0).tolist()}", flush=True)
     save_regressor(options.output, model, normalisation=NORMALISATION)
 
 

@@ -22,6 +22,8 @@ LAYER_OPS: Final = ("MatMul", "Gemm", "Conv")
 CONTAINERS: Final = frozenset({"model", "backbone", "encoder", "module"})
 """Parts of a weight's name that only say that it is part of a model."""
 LEAVES: Final = frozenset({"weight", "bias"})
+PREPARATION: Final = frozenset({"view"})
+"""Parts of the names of constants that are geometry: what arch xec computes of the raw light."""
 UNNAMED: Final = "unnamed"
 
 
@@ -57,8 +59,7 @@ class Layer:
 def find_layers(graph: Graph) -> tuple[Layer, ...]:
     """Return the layers in order.
 
-    Products with constants that are not trained (geometry: buffers, whose dotted names do not end
-    in ``weight``) are left out: they prepare the input, which stays exact.
+    Products with geometry are left out: they prepare the input, which stays exact.
     """
     layers: dict[str, Layer] = {}
     for node in graph.nodes:
@@ -93,7 +94,7 @@ def _channel_axis(graph: Graph, node: onnx.NodeProto) -> int | None:
 
 
 def _is_trained(weight: str) -> bool:
-    return "." not in weight or weight.rsplit(".", 1)[-1] == "weight"
+    return not PREPARATION.intersection(weight.split("."))
 
 
 def group_of(name: str) -> str | None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any
 
 import onnx
 
+from calibration.calibrated import calibrate
 from calibration.graph import Graph
 from calibration.halves import Half, convert, emulate
 from calibration.layers import Layer, find_layers
-from calibration.observe import Observation, multiply_adds, observe
-from calibration.qdq import Target, quantise_layers
-from calibration.ranges import METHODS, Method, choose_range
-from calibration.record import CalibrationRecord, reusable, versions
+from calibration.observe import multiply_adds
+from calibration.options import Options, Precision, Progress
+from calibration.record import CalibrationRecord
 from calibration.score import Judge, Score
-from calibration.search import Choice, search
-from calibration.selection import Selection, data_hash, select_events
+from calibration.search import QUICK_EVENTS, Choice, search, sensitivity
+from calibration.selection import select_events, with_dead_channels
 from calibration.simplify import prepare
 from calibration.store import graph_name, stored_record, write_graph
 from xec_deploy.bundle import Bundle
@@ -26,48 +25,7 @@ from xec_deploy.bundle.onnx_file import canonical_hash, load_onnx
 from xec_deploy.errors import CheckFailed, UsageError, nearest
 from xec_deploy.gates import load_gates
 
-__all__ = ["AUTO", "PRECISIONS", "Options", "Precision", "Quantised", "quantize_bundle"]
-
-logger = logging.getLogger(__name__)
-
-Precision = Literal["fp16", "bf16", "int8"]
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp16", "bf16", "int8")
-AUTO: Final = "auto"
-"""Method: the one that scores best with everything quantised."""
-Progress = Callable[[str, int], Any]
-"""Told what is being done, and how many events or graphs are done."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a graph is made.
-
-    Attributes
-    ----------
-    target
-        Dialect of int8: ``cpu`` or ``tensorrt``.
-    method
-        Of `calibration.ranges`, or ``auto``.
-    events, judged
-        Events to calibrate with and to judge on.
-    seed
-        Of their choice.
-    keep
-        Groups that stay in float whatever they score.
-    sensitivity
-        Measure every group alone even if all together pass.
-    threads
-        For ONNX Runtime.
-    """
-
-    target: Target = "cpu"
-    method: Method | Literal["auto"] = AUTO
-    events: int = 128
-    judged: int = 256
-    seed: int = 1
-    keep: tuple[str, ...] = ()
-    sensitivity: bool = False
-    threads: int = 1
+__all__ = ["Quantised", "quantize_bundle"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +43,7 @@ class Quantised:
     multiply_adds
         Of the whole network and in low precision, an event.
     methods
-        Score of each calibration method with everything quantised, where they were compared.
+        Score of each calibration method, where they were compared.
     record
         The calibration; None for 16-bit graphs, which need none.
     reused
@@ -113,7 +71,7 @@ class Quantised:
             "methods": {name: score.to_dict() for name, score in self.methods.items()},
             "calibration": None
             if self.record is None
-            else self.record.model_dump(mode="json", exclude={"ranges"}),
+            else self.record.model_dump(mode="json", exclude={"ranges", "maxima"}),
             "reused": self.reused,
             **self.choice.to_dict(),
         }
@@ -157,170 +115,97 @@ def quantize_bundle(
         )
     name = graph_name(precision, options.target)
     gate = load_gates().of(precision)
-    work = _Work.open(bundle, data, options, progress)
-    if precision == "int8":
-        record, scores, reused = work.calibrate(name)
-        graph = work.build_int8(record.ranges)
-    else:
-        record, scores, reused = None, {}, False
-        graph = work.build_half(precision, emulated=True)
-    choice = search(
-        graph,
-        work.judge,
-        work.worth(),
-        gate,
-        always=options.sensitivity,
-        progress=lambda count: progress("graphs", count),
+    source = load_onnx(bundle.graph())
+    graph = prepare(source)
+    layers = _layers(graph, options)
+    events = select_events(data, count=options.events, judged=options.judged, seed=options.seed)
+    calibration = with_dead_channels(
+        events.calibration, bundle.manifest.dead_channels.max_dead, options.seed
     )
+    judge = Judge(
+        source, bundle.manifest, events.judged, golden=bundle.golden, threads=options.threads
+    )
+    worth = _worth(layers, multiply_adds(graph, layers, calibration))
+    calibrated = errors = None
+    if precision == "int8":
+        calibrated = calibrate(
+            graph,
+            layers,
+            calibration,
+            judge,
+            worth,
+            gate,
+            model_hash=canonical_hash(source),
+            stored=stored_record(bundle, name),
+            options=options,
+            progress=progress,
+        )
+        errors = calibrated.errors
+    # 16-bit graphs are judged by their emulation, which needs no kernels of the format.
+    judged = calibrated.build if calibrated else _halves(graph, layers, precision, emulate)
+
+    def count(done: int) -> None:
+        progress("graphs", done)
+
+    if options.sensitivity and errors is None:
+        errors = sensitivity(judged, judge.some(QUICK_EVENTS), worth, count)
+    choice = search(judged, judge, worth, gate, errors=errors, progress=count)
     if not choice.low:
         raise CheckFailed(
             f"no part of the network can be in {precision} within {gate:g} detector sigma; "
             f"with all of it the difference is {choice.everything.worst:.3g}",
             where=str(bundle.path),
-            fix="Stay with fp32, or look for the cause with --sensitivity.",
+            fix="Stay with fp32, or calibrate with more events.",
         )
-    final = graph if precision == "int8" else work.build_half(precision, emulated=False)
-    low = sum(work.worth()[group] for group in choice.low)
+    final = calibrated.build if calibrated else _halves(graph, layers, precision, convert)
     result = Quantised(
         precision=name,
         gate=gate,
         choice=choice,
-        multiply_adds=(sum(work.worth().values()), low),
-        methods=scores,
-        record=record,
-        reused=reused,
+        multiply_adds=(sum(worth.values()), sum(worth[group] for group in choice.low)),
+        methods=calibrated.methods if calibrated else {},
+        record=calibrated.record if calibrated else None,
+        reused=calibrated.reused if calibrated else False,
         file=f"{name}.onnx",
     )
-    write_graph(bundle, name, final(frozenset(choice.low)), _origin(result, work))
+    write_graph(bundle, name, final(frozenset(choice.low)), _origin(result, len(events.judged)))
     return result
 
 
-def _origin(result: Quantised, work: _Work) -> dict[str, Any]:
+def _layers(graph: Graph, options: Options) -> tuple[Layer, ...]:
+    """Return the layers that may be in low precision."""
+    layers = find_layers(graph)
+    groups = {layer.group for layer in layers}
+    for name in options.keep:
+        if name not in groups:
+            raise UsageError(f"the network has no group {name!r}", fix=nearest(name, groups))
+    return tuple(layer for layer in layers if layer.group not in options.keep)
+
+
+def _worth(layers: Sequence[Layer], costs: dict[str, int]) -> dict[str, int]:
+    """Return group -> multiply-adds an event."""
+    worth: dict[str, int] = {}
+    for layer in layers:
+        worth[layer.group] = worth.get(layer.group, 0) + costs[layer.node]
+    return worth
+
+
+def _halves(
+    graph: Graph,
+    layers: Sequence[Layer],
+    precision: Precision,
+    make: Callable[[Graph, Sequence[Layer], Half], onnx.ModelProto],
+) -> Callable[[frozenset[str]], onnx.ModelProto]:
+    assert precision != "int8"  # noqa: S101 - int8 is built from a calibration
+    return lambda groups: make(
+        graph, [layer for layer in layers if layer.group in groups], precision
+    )
+
+
+def _origin(result: Quantised, judged: int) -> dict[str, Any]:
     """Return what the manifest says of where the graph comes from."""
     return {
-        "judged": {
-            "worst": result.choice.score.worst,
-            "gate": result.gate,
-            "events": len(work.selection.judged),
-        },
+        "judged": {"worst": result.choice.score.worst, "gate": result.gate, "events": judged},
         "float_groups": list(result.choice.high),
         "calibration": None if result.record is None else result.record.model_dump(mode="json"),
     }
-
-
-@dataclass
-class _Work:
-    """A graph in the form that is calibrated, its layers, the events and the judge."""
-
-    bundle: Bundle
-    source: onnx.ModelProto
-    graph: Graph
-    layers: tuple[Layer, ...]
-    selection: Selection
-    judge: Judge
-    options: Options
-    progress: Progress
-    observation: Observation | None = None
-    costs: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def open(
-        cls, bundle: Bundle, data: Sequence[str], options: Options, progress: Progress
-    ) -> _Work:
-        source = load_onnx(bundle.graph())
-        graph = prepare(source)
-        layers = find_layers(graph)
-        groups = {layer.group for layer in layers}
-        for name in options.keep:
-            if name not in groups:
-                raise UsageError(f"the network has no group {name!r}", fix=nearest(name, groups))
-        layers = tuple(layer for layer in layers if layer.group not in options.keep)
-        selection = select_events(
-            data, count=options.events, judged=options.judged, seed=options.seed
-        )
-        progress("reference", 0)
-        judge = Judge(source, bundle.manifest, selection.judged, options.threads)
-        work = cls(bundle, source, graph, layers, selection, judge, options, progress)
-        work.costs = multiply_adds(graph, layers, selection.calibration)
-        return work
-
-    def worth(self) -> dict[str, int]:
-        """Return group -> multiply-adds an event."""
-        worth: dict[str, int] = {}
-        for layer in self.layers:
-            worth[layer.group] = worth.get(layer.group, 0) + self.costs[layer.node]
-        return worth
-
-    def in_groups(self, groups: frozenset[str]) -> list[Layer]:
-        return [layer for layer in self.layers if layer.group in groups]
-
-    def build_int8(
-        self, ranges: Mapping[str, tuple[float, float]]
-    ) -> Callable[[frozenset[str]], onnx.ModelProto]:
-        return lambda groups: quantise_layers(
-            self.graph, self.in_groups(groups), ranges, self.options.target
-        )
-
-    def build_half(
-        self, half: Half, *, emulated: bool
-    ) -> Callable[[frozenset[str]], onnx.ModelProto]:
-        make = emulate if emulated else convert
-        return lambda groups: make(self.graph, self.in_groups(groups), half)
-
-    def calibrate(self, name: str) -> tuple[CalibrationRecord, dict[str, Score], bool]:
-        """Return the ranges (the bundle's, if they were measured alike, else new ones).
-
-        Also the scores of the methods where they were compared, and whether ranges are reused.
-        """
-        scores: dict[str, Score] = {}
-        chosen = self.options.method
-        wanted = self._record(chosen, {})
-        found = reusable(stored_record(self.bundle, name), wanted)
-        if found is not None:
-            logger.info("%s: ranges of the bundle are reused", self.bundle.path)
-            return found, scores, True
-        observed = self._observe()
-        if chosen == AUTO:
-            everything = frozenset(layer.group for layer in self.layers)
-            for method in METHODS:
-                ranges = self._ranges(observed, method)
-                scores[method] = self.judge.score(self.build_int8(ranges)(everything))
-                self.progress("graphs", 1)
-            best: Method = min(METHODS, key=lambda method: scores[method].worst)
-        else:
-            best = chosen
-        return self._record(chosen, self._ranges(observed, best), best), scores, False
-
-    def _observe(self) -> Observation:
-        if self.observation is None:
-            self.observation = observe(
-                self.graph,
-                self.layers,
-                self.selection.calibration,
-                lambda count: self.progress("calibration", count),
-                self.options.threads,
-            )
-        return self.observation
-
-    def _ranges(self, observed: Observation, method: Method) -> dict[str, tuple[float, float]]:
-        target = self.options.target
-        return {
-            tensor: choose_range(histogram, method, target)
-            for tensor, histogram in observed.histograms.items()
-        }
-
-    def _record(
-        self, asked: str, ranges: dict[str, tuple[float, float]], method: str | None = None
-    ) -> CalibrationRecord:
-        return CalibrationRecord(
-            asked=asked,
-            method=method or "",
-            target=self.options.target,
-            options={"seed": self.options.seed, "keep": sorted(self.options.keep)},
-            data_sha256=data_hash(self.selection.calibration),
-            events=len(self.selection.calibration),
-            sources=self.selection.calibration.sources,
-            model_canonical_sha256=canonical_hash(self.source),
-            versions=versions(),
-            ranges=ranges,
-        )

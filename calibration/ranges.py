@@ -16,7 +16,7 @@ A range that is too wide wastes steps, one too narrow clips; the methods weigh t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,9 @@ Method = Literal["minmax", "percentile", "mse", "entropy"]
 Range = tuple[float, float]
 
 DEFAULT_PERCENTILE: Final = 99.99
-SHRINKS: Final = np.geomspace(1.0, 0.05, 64)
+SHRINKS: Final = tuple(np.geomspace(1.0, 0.05, 64).tolist())
 """Fractions of the full range that the searching methods try."""
+SWEEPS: Final = 2
 
 
 def choose_range(
@@ -110,25 +111,37 @@ def _least(histogram: StreamingHistogram, target: Target, error: Error) -> Range
     """Return the shrunk range for which ``error`` is least.
 
     ``error`` gets the bins in use (centres and counts), what quantisation makes of the centres,
-    and the step.
+    and the step.  A range that need not be symmetric is shrunk from each side in turn: behind a
+    GELU the one lies at -0.17 and the other where the outliers are.
     """
-    low, high = _full(histogram, target)
+    bounds = _full(histogram, target)
     used = np.flatnonzero(histogram.counts)
-    if not len(used) or low == high:
-        return low, high
+    if not len(used) or bounds[0] == bounds[1]:
+        return bounds
     rows = slice(int(used[0]), int(used[-1]) + 1)
     centres, counts = histogram.centres[rows], histogram.counts[rows]
     levels = 2 * LARGEST if target == "tensorrt" else LEVELS
-    best = (np.inf, (low, high))
-    for shrink in SHRINKS:
-        bounds = low * float(shrink), high * float(shrink)
-        step = (bounds[1] - bounds[0]) / levels
-        index = np.clip(np.rint((centres - bounds[0]) / step), 0, levels)
-        value = error(centres, counts, bounds[0] + index * step, step)
-        # Ties go to the wider range, which comes first.
-        if value < best[0] * (1 - 1e-9):
-            best = (value, bounds)
-    return cast("Range", best[1])
+
+    def cost(low: float, high: float) -> float:
+        step = (high - low) / levels
+        # Zero is a level, as it is in the graph.
+        first = np.rint(low / step)
+        index = np.clip(np.rint(centres / step), first, first + levels)
+        return error(centres, counts, index * step, step)
+
+    def best(candidates: list[Range]) -> Range:
+        # The widest comes first and wins ties.
+        costs = [cost(*one) for one in candidates]
+        return candidates[int(np.argmin(costs))]
+
+    if target == "tensorrt":
+        return best([(bounds[0] * s, bounds[1] * s) for s in SHRINKS])
+    for _ in range(SWEEPS):
+        if bounds[1] > 0:
+            bounds = best([(bounds[0], bounds[1] * s) for s in SHRINKS])
+        if bounds[0] < 0:
+            bounds = best([(bounds[0] * s, bounds[1]) for s in SHRINKS])
+    return bounds
 
 
 def _squared_error(

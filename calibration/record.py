@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xec_deploy import __version__
@@ -44,10 +45,16 @@ class CalibrationRecord(BaseModel):
     """Of what measured the ranges."""
     ranges: dict[str, tuple[float, float]]
     """Tensor of activations -> lowest and highest value to keep."""
+    maxima: dict[str, list[float]] = {}
+    """Tensor of activations -> largest magnitude of each channel, where channels were evened."""
+
+    def maxima_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return ``maxima`` as arrays."""
+        return {name: np.array(values, np.float32) for name, values in self.maxima.items()}
 
     def key(self) -> dict[str, Any]:
         """Return what must match for the ranges to be reused."""
-        return self.model_dump(mode="json", exclude={"ranges", "method", "sources"})
+        return self.model_dump(mode="json", exclude={"ranges", "maxima", "method", "sources"})
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,9 +12,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from calibration.observe import open_session, run_events
-from xec_deploy.bundle import Manifest
-from xec_deploy.parity.events import ParityEvents
-from xec_deploy.parity.metrics import compare
+from calibration.selection import take
+from xec_deploy.bundle import GoldenEvents, Manifest, worst_difference
+from xec_deploy.bundle.engine import OPENING_EVENTS
+from xec_deploy.gates import load_gates
+from xec_deploy.parity.events import ParityEvents, golden_events
+from xec_deploy.parity.metrics import Outputs, compare
 
 __all__ = ["Judge", "Score"]
 
@@ -30,32 +33,47 @@ class Score:
     Attributes
     ----------
     spread, bias
-        By quantity; ``bias`` is the magnitude of the mean.
+        By quantity, the larger one of the event sets; ``bias`` is the magnitude of the mean.
+    single
+        Largest difference of the golden events that open a bundle, in units of what the gates
+        allow a single event; 0 without golden events.
     broken
         Events that are a number in only one of the two.
     """
 
     spread: dict[str, float]
     bias: dict[str, float]
-    broken: int
+    single: float = 0.0
+    broken: int = 0
 
     @property
     def worst(self) -> float:
-        """What the gate is compared with: the largest spread or bias; inf if events broke."""
+        """What the gate is compared with: the largest of all; inf if events broke."""
         if self.broken:
             return float("inf")
-        return max([*self.spread.values(), *self.bias.values()])
+        return max([*self.spread.values(), *self.bias.values(), self.single])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"worst": self.worst, "spread": self.spread, "bias": self.bias}
+        return {
+            "worst": self.worst,
+            "spread": self.spread,
+            "bias": self.bias,
+            "single_event": self.single,
+        }
+
+
+@dataclass(frozen=True)
+class _Set:
+    events: ParityEvents
+    reference: dict[str, NDArray[np.float64]]
 
 
 class Judge:
-    """Compares graphs with the fp32 graph on the same events, as the parity gates do.
+    """Compares graphs with the reference on the same events, as the parity gates do.
 
-    The reference runs in float32, whose own error (below 0.001 sigma, the fp32 gate) is small
-    beside the gates of lower precisions.
+    On the golden events of the bundle the reference is float64.  On the others it is the fp32
+    graph, whose own error (below 0.001 sigma, the fp32 gate) is small beside other gates.
 
     Parameters
     ----------
@@ -65,8 +83,12 @@ class Judge:
         Of the bundle: quantities and resolutions.
     events
         Events that no calibration has seen.
+    golden
+        Golden events of the bundle, some of them far from any real one; None without.
     threads
         For ONNX Runtime.
+    outputs
+        Of the reference on ``events``, if they are known.
     """
 
     def __init__(
@@ -74,58 +96,87 @@ class Judge:
         reference: onnx.ModelProto,
         manifest: Manifest,
         events: ParityEvents,
+        *,
+        golden: GoldenEvents | None = None,
         threads: int = 1,
+        outputs: Outputs | None = None,
     ) -> None:
-        self._manifest = manifest
-        self._threads = threads
-        self.events = events
-        self._reference = {
-            name: values.astype(np.float64) for name, values in self.outputs(reference).items()
-        }
+        self._model, self._manifest, self._threads = reference, manifest, threads
+        self._golden = golden
+        if outputs is None:
+            outputs = _run(open_session(reference, threads=threads), manifest, events)
+        values = {name: value.astype(np.float64) for name, value in outputs.items()}
+        self._sets = [_Set(events, values)]
+        if golden is not None:
+            self._sets.append(_Set(golden_events(golden), golden.outputs))
 
-    def outputs(self, model: onnx.ModelProto, *, optimised: bool = True) -> dict[str, NDArray[Any]]:
-        """Run a graph with ONNX Runtime on the events."""
-        session = open_session(model, threads=self._threads, optimised=optimised)
-        return self._all(session)
+    @property
+    def events(self) -> ParityEvents:
+        """The events besides the golden ones."""
+        return self._sets[0].events
 
-    def _all(self, session: onnxruntime.InferenceSession) -> dict[str, NDArray[Any]]:
-        names = list(self._manifest.output_names)
-        parts = list(run_events(session, names, self.events, BATCH))
-        return {
-            name: np.concatenate(values)
-            for name, values in zip(names, zip(*parts, strict=True), strict=True)
-        }
+    def some(self, count: int) -> Judge:
+        """Return a judge on ``count`` of the events, evenly from all."""
+        if count >= len(self.events):
+            return self
+        rows = np.linspace(0, len(self.events) - 1, count).round().astype(np.int64)
+        return Judge(
+            self._model,
+            self._manifest,
+            take(self.events, rows),
+            golden=self._golden,
+            threads=self._threads,
+            outputs={name: values[rows] for name, values in self._sets[0].reference.items()},
+        )
 
     def score(self, model: onnx.ModelProto, *, optimised: bool = True) -> Score:
         """Return how far a graph, run with ONNX Runtime, is from the reference."""
-        return self.score_outputs(self.outputs(model, optimised=optimised))
+        session = open_session(model, threads=self._threads, optimised=optimised)
+        return self._score([_run(session, self._manifest, part.events) for part in self._sets])
 
     def score_engine(self, run: Run) -> Score:
-        """Return how far an engine is: ``run`` takes npho, time, dead of a batch."""
-        parts = [
-            run(self.events.npho[rows], self.events.time[rows], self.events.dead[rows])
-            for rows in (slice(first, first + BATCH) for first in range(0, len(self.events), BATCH))
-        ]
-        return self.score_outputs(
-            {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+        """Return how far an engine is: ``run`` takes npho, time, dead of some events."""
+        return self._score(
+            [run(part.events.npho, part.events.time, part.events.dead) for part in self._sets]
         )
 
-    def score_outputs(self, outputs: dict[str, NDArray[Any]]) -> Score:
-        """Return how far outputs of all the events are."""
-        found = compare(
-            self._manifest,
-            self._reference,
-            outputs,
-            self.events.labels,
-            engine="",
-            version="",
-            device="",
-            precision="",
-            event_set="",
-            gate=1.0,
-        )
-        return Score(
-            spread={one.quantity: one.spread / one.resolution for one in found},
-            bias={one.quantity: abs(one.bias) / one.resolution for one in found},
-            broken=sum(one.one_sided for one in found),
-        )
+    def _score(self, outputs: Sequence[Outputs]) -> Score:
+        found = [
+            one
+            for part, values in zip(self._sets, outputs, strict=True)
+            for one in compare(
+                self._manifest,
+                part.reference,
+                values,
+                part.events.labels,
+                engine="",
+                version="",
+                device="",
+                precision="",
+                event_set="",
+                gate=1.0,
+            )
+        ]
+        spread: dict[str, float] = {}
+        bias: dict[str, float] = {}
+        for one in found:
+            spread[one.quantity] = max(spread.get(one.quantity, 0.0), one.relative_spread)
+            bias[one.quantity] = max(bias.get(one.quantity, 0.0), abs(one.relative_bias))
+        return Score(spread, bias, self._single(outputs), sum(one.one_sided for one in found))
+
+    def _single(self, outputs: Sequence[Outputs]) -> float:
+        """Return how far the golden events that open a bundle are, in gates of a single event."""
+        if self._golden is None:
+            return 0.0
+        head = self._golden.head(OPENING_EVENTS)
+        values = {name: value[: len(head)] for name, value in outputs[-1].items()}
+        worst = worst_difference(self._manifest, head.outputs, values)
+        return max(worst.values()) / load_gates().single_event
+
+
+def _run(
+    session: onnxruntime.InferenceSession, manifest: Manifest, events: ParityEvents
+) -> dict[str, NDArray[Any]]:
+    names = list(manifest.output_names)
+    parts = list(run_events(session, names, events, BATCH))
+    return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}

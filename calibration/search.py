@@ -16,11 +16,13 @@ import onnx
 
 from calibration.score import Judge, Score
 
-__all__ = ["Choice", "GroupError", "search"]
+__all__ = ["QUICK_EVENTS", "Choice", "GroupError", "search", "sensitivity"]
 
 MARGIN: Final = 0.9
 """Share of the gate a choice may use: the judged events are a sample."""
 MAX_TRIALS: Final = 12
+QUICK_EVENTS: Final = 96
+"""Events on which groups are measured alone: an estimate will do for the order."""
 
 Build = Callable[[frozenset[str]], onnx.ModelProto]
 """From the groups in low precision to a graph."""
@@ -83,13 +85,27 @@ class Choice:
         }
 
 
+def sensitivity(
+    build: Build,
+    judge: Judge,
+    worth: Mapping[str, int],
+    progress: Callable[[int], Any] = lambda _: None,
+) -> tuple[GroupError, ...]:
+    """Return what each group does alone, worst first; arguments as of `search`."""
+    errors = []
+    for group, multiply_adds in worth.items():
+        errors.append(GroupError(group, judge.score(build(frozenset({group}))), multiply_adds))
+        progress(1)
+    return tuple(sorted(errors, key=lambda one: one.score.worst, reverse=True))
+
+
 def search(
     build: Build,
     judge: Judge,
     worth: Mapping[str, int],
     gate: float,
     *,
-    always: bool = False,
+    errors: Sequence[GroupError] | None = None,
     progress: Callable[[int], Any] = lambda _: None,
 ) -> Choice:
     """Find the groups that can be in low precision.
@@ -104,22 +120,31 @@ def search(
         Group -> multiply-adds an event.
     gate
         Largest allowed spread and bias [detector resolutions].
-    always
-        Measure the sensitivity even if everything passes at once.
+    errors
+        Of `sensitivity`, if it was measured already; else it is if it is needed.
     progress
         Told how many graphs were measured.
     """
     measure = _Measure(build, judge, progress)
     everything = measure(frozenset(worth))
     limit = gate * MARGIN
-    if everything.worst <= limit and not always:
-        return _choice(frozenset(worth), everything, everything, (), measure, worth)
-    errors = [GroupError(group, measure(frozenset({group})), worth[group]) for group in worth]
-    ordered = sorted(errors, key=lambda one: one.score.worst, reverse=True)
-    if everything.worst <= limit:
-        return _choice(frozenset(worth), everything, everything, ordered, measure, worth)
-    chosen, score = _largest(measure, ordered, limit)
-    return _choice(chosen, score, everything, ordered, measure, worth)
+    chosen, score = frozenset(worth), everything
+    if everything.worst > limit:
+        if errors is None:
+            errors = sensitivity(build, judge.some(QUICK_EVENTS), worth, progress)
+        chosen, score = _largest(measure, errors, limit)
+    total = max(sum(worth.values()), 1)
+    return Choice(
+        low=tuple(group for group in worth if group in chosen),
+        high=tuple(group for group in worth if group not in chosen),
+        score=score,
+        everything=everything,
+        sensitivity=tuple(errors or ()),
+        steps=tuple(
+            (len(groups), sum(worth[group] for group in groups) / total, found.worst)
+            for groups, found in measure.known.items()
+        ),
+    )
 
 
 class _Measure:
@@ -173,25 +198,3 @@ def _predicted(errors: Sequence[GroupError], limit: float) -> int:
             break
         count += 1
     return count
-
-
-def _choice(
-    chosen: frozenset[str],
-    score: Score,
-    everything: Score,
-    sensitivity: Sequence[GroupError],
-    measure: _Measure,
-    worth: Mapping[str, int],
-) -> Choice:
-    total = max(sum(worth.values()), 1)
-    return Choice(
-        low=tuple(group for group in worth if group in chosen),
-        high=tuple(group for group in worth if group not in chosen),
-        score=score,
-        everything=everything,
-        sensitivity=tuple(sensitivity),
-        steps=tuple(
-            (len(groups), sum(worth[group] for group in groups) / total, found.worst)
-            for groups, found in measure.known.items()
-        ),
-    )

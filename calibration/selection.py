@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -21,12 +21,17 @@ from xec_deploy.events import EventBatch, expand_inputs, open_events
 from xec_deploy.parity import DEFAULT_EVENTS
 from xec_deploy.parity.events import EventLabel, ParityEvents, read_events
 
-__all__ = ["Selection", "data_hash", "select_events", "take"]
+__all__ = ["Selection", "data_hash", "select_events", "take", "with_dead_channels"]
 
-CANDIDATES: Final = 2048
-"""Events looked at; the memory they take, 88 MB, is the limit."""
+CANDIDATES: Final = 4096
+"""Events looked at; the memory they take, 180 MB, is the limit."""
 BLOCK: Final = 64
 """Consecutive candidates; blocks are spread evenly over a file, and so over its runs."""
+EXTREMES: Final = 4
+"""Events at either end of each property that come before all others: ranges are theirs."""
+DEAD_EVERY: Final = 4
+BOARD: Final = 16
+"""Channels of a board, which has consecutive ids on the inner face."""
 CELLS: Final = {"light": 4, "u": 3, "v": 3, "dead": 3}
 """Bins of equal population along each property."""
 
@@ -71,7 +76,7 @@ def select_events(
     InputError
         If a file cannot be used, or there are too few readable events.
     """
-    first = read_events(inputs, min(DEFAULT_EVENTS, judged))
+    first = _once(read_events(inputs, min(DEFAULT_EVENTS, judged)))
     pool = _read_candidates(inputs, max(candidates, count + judged))
     taken = _identities(first)
     fresh = [row for row, key in enumerate(_identities_in_order(pool)) if key not in taken]
@@ -83,7 +88,7 @@ def select_events(
             fix="Pass more files with --data, or fewer --events.",
         )
     chosen = _stratified(pool, np.array(fresh, np.int64), count + more, seed)
-    # Alternating, so that both sets have every kind.
+    # Evenly from both ends of the order, so that both sets have every kind.
     for_judgement = np.zeros(len(chosen), bool)
     if more:
         for_judgement[np.linspace(0, len(chosen) - 1, more).round().astype(int)] = True
@@ -92,6 +97,25 @@ def select_events(
         judged=_joined(first, take(pool, chosen[for_judgement])),
         seed=seed,
     )
+
+
+def with_dead_channels(events: ParityEvents, most: int, seed: int) -> ParityEvents:
+    """Return the events, every fourth one with more dead channels than it had.
+
+    A bundle must hold for up to ``most`` of them, which few files have.  Single channels and whole
+    boards are lost in turn.
+    """
+    random = np.random.default_rng(seed)
+    dead = events.dead.copy()
+    for turn, row in enumerate(range(0, len(events), DEAD_EVERY)):
+        count = int(random.integers(0, most + 1))
+        if turn % 2:
+            boards = random.choice(N_MPPC // BOARD, count // BOARD, replace=False)
+            chosen = (boards[:, None] * BOARD + np.arange(BOARD)).ravel()
+        else:
+            chosen = random.choice(dead.shape[1], count, replace=False)
+        dead[row, chosen] = True
+    return replace(events, dead=dead)
 
 
 def take(events: ParityEvents, rows: NDArray[np.int64] | slice) -> ParityEvents:
@@ -117,6 +141,12 @@ def _identities_in_order(events: ParityEvents) -> list[tuple[int | None, int | N
 
 def _identities(events: ParityEvents) -> set[tuple[int | None, int | None]]:
     return set(_identities_in_order(events))
+
+
+def _once(events: ParityEvents) -> ParityEvents:
+    """Return the events without those that are there already."""
+    seen = {key: row for row, key in reversed(list(enumerate(_identities_in_order(events))))}
+    return take(events, np.array(sorted(seen.values()), np.int64))
 
 
 def _joined(one: ParityEvents, two: ParityEvents) -> ParityEvents:
@@ -173,17 +203,19 @@ def _blocks(entries: int, share: int) -> Iterator[tuple[int, int]]:
 def _stratified(
     events: ParityEvents, rows: NDArray[np.int64], count: int, seed: int
 ) -> NDArray[np.int64]:
-    """Return ``count`` of ``rows``, one from each cell in turn."""
+    """Return ``count`` of ``rows``: extremes first, then one from each cell in turn."""
     random = np.random.default_rng(seed)
     cell = np.zeros(len(rows), np.int64)
+    place = np.full(len(rows), len(rows), np.int64)
     for (_, bins), values in zip(CELLS.items(), _properties(events, rows), strict=True):
         edges = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
         cell = cell * bins + np.searchsorted(edges, values, side="right")
+        order = np.argsort(values, kind="stable")
+        place[order[:EXTREMES]] = place[order[-EXTREMES:]] = -1
     order = random.permutation(len(rows))
-    place = np.empty(len(rows), np.int64)
     for members in (order[cell[order] == one] for one in np.unique(cell)):
-        place[members] = np.arange(len(members))
-    # Of every cell the first, then of every cell the second, in random order.
+        place[members] = np.minimum(place[members], np.arange(len(members)))
+    # The extremes, then of every cell the first, then of every cell the second, in random order.
     return np.asarray(rows[order[np.argsort(place[order], kind="stable")]][:count])
 
 

@@ -8,11 +8,17 @@ goes back to the activations, in front of the quantisation.
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
 import onnx
 
 from calibration.graph import Graph, attribute, fold_constants
 
-__all__ = ["prepare", "unfold_scaled_weights"]
+__all__ = ["SCALED", "prepare", "unfold_scaled_weights"]
+
+SCALED: Final = "_scaled"
+"""Ending of the names of activations that were multiplied by the scale of GRN."""
 
 
 def prepare(model: onnx.ModelProto) -> Graph:
@@ -30,8 +36,7 @@ def prepare(model: onnx.ModelProto) -> Graph:
 def unfold_scaled_weights(graph: Graph) -> int:
     """Turn ``x @ (scale * W)`` into ``(x * scale) @ W``; return how many products changed.
 
-    ``W`` (inputs, outputs) is constant; ``scale`` (batch, inputs, 1) is the transpose of a tensor
-    (batch, 1, inputs).
+    ``W`` (inputs, outputs) is constant; ``scale`` (batch, inputs, 1) is computed for each event.
     """
     changed = 0
     for node in graph.nodes:
@@ -39,7 +44,8 @@ def unfold_scaled_weights(graph: Graph) -> int:
         if found is None:
             continue
         weight, scale = found
-        scaled = graph.add_node("Mul", [node.input[0], scale], f"{node.input[0]}_scaled")
+        row = _row(graph, scale)
+        scaled = graph.add_node("Mul", [node.input[0], row], f"{node.input[0]}{SCALED}")
         graph.replace_input(node, 0, scaled.output[0])
         graph.replace_input(node, 1, weight)
         changed += 1
@@ -55,11 +61,26 @@ def _scaled_weights(graph: Graph, node: onnx.NodeProto) -> tuple[str, str] | Non
     if product is None or product.op_type != "Mul":
         return None
     for weight, factor in (product.input, reversed(product.input)):
-        transpose = graph.producer.get(factor)
-        if weight not in graph.constants or transpose is None:
-            continue
-        dimensions = list(graph.constants[weight].dims)
-        swaps = list(attribute(transpose, "perm", [])) == [0, 2, 1]
-        if len(dimensions) == 2 and transpose.op_type == "Transpose" and swaps:
-            return weight, transpose.input[0]
+        if weight in graph.constants and factor in graph.producer:
+            dimensions = len(graph.constants[weight].dims)
+            if dimensions == 2 and _is_column(graph, graph.producer[factor]):
+                return weight, factor
     return None
+
+
+def _is_column(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Return whether a node makes a (batch, inputs, 1) of one row or vector an event."""
+    if node.op_type == "Transpose":
+        return list(attribute(node, "perm", [])) == [0, 2, 1]
+    if node.op_type == "Unsqueeze" and node.input[1] in graph.constants:
+        return graph.array(node.input[1]).tolist() in ([-1], [2])
+    return False
+
+
+def _row(graph: Graph, column: str) -> str:
+    """Return the (batch, 1, inputs) of a (batch, inputs, 1)."""
+    node = graph.producer[column]
+    if node.op_type == "Transpose":
+        return str(node.input[0])
+    axis = graph.add_constant(f"{column}_axis", np.array([1], np.int64))
+    return str(graph.add_node("Unsqueeze", [node.input[0], axis], f"{column}_row").output[0])

@@ -52,7 +52,13 @@ METHODS = ("auto", "minmax", "percentile", "mse", "entropy")
     help="How ranges of int8 are found; auto takes the one that scores best.",
 )
 @click.option(
-    "--events", type=click.IntRange(min=1), default=128, show_default=True, help="To calibrate."
+    "--smooth/--no-smooth",
+    default=True,
+    show_default=True,
+    help="For int8: move outliers of channels from activations into weights.",
+)
+@click.option(
+    "--events", type=click.IntRange(min=1), default=512, show_default=True, help="To calibrate."
 )
 @click.option(
     "--judged",
@@ -118,7 +124,7 @@ def _print(bundle: str, result: Quantised) -> None:
         found = "reused from the bundle" if result.reused else f"{result.record.events} events"
         console.print(f"  ranges by {result.record.method} ({found})")
     for method, score in result.methods.items():
-        console.print(f"  everything by {method}: {score.worst:.3f}")
+        console.print(f"  by {method}: {score.worst:.3f}")
     if choice.high:
         console.print(f"  in float: {', '.join(choice.high)}")
     if choice.sensitivity:
