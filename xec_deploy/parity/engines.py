@@ -19,6 +19,8 @@ CPP = "cpp"
 TORCH = "torch"
 ENGINES: tuple[str, ...] = (*BACKENDS, CPP, TORCH)
 """Names of what can be compared."""
+WITHOUT_KERNELS = frozenset({("onnxruntime", "bf16"), (CPP, "bf16")})
+"""Graphs that an engine cannot run at all."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def open_subject(
     Returns
     -------
     subject
-        None where the engine has nothing to do with the precision: torch runs checkpoints.
+        None where the engine has nothing to do with the precision: torch runs checkpoints, and
+        onnxruntime has no kernels of bfloat16 on a CPU.
 
     Raises
     ------
@@ -55,6 +58,8 @@ def open_subject(
     MissingExtra
         If it is not installed.
     """
+    if (engine, precision) in WITHOUT_KERNELS:
+        return None
     openers: dict[str, Callable[[], Subject | None]] = {
         CPP: lambda: _cpp(bundle, precision),
         TORCH: lambda: _torch(bundle, precision, checkpoint),

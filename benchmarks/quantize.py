@@ -1,0 +1,336 @@
+"""Precisions of a bundle: error in detector resolutions against speed.
+
+Two steps, as the first takes minutes and the second wants a quiet machine:
+
+    python benchmarks/quantize.py accuracy large.xec --data data/test.root --folder scratch
+    python benchmarks/quantize.py speed    large.xec --data data/test.root --folder scratch
+
+``accuracy`` makes every graph (a copy of the bundle in ``--folder`` gets them), compares the ways
+to find ranges, with and without evened channels, and onnxruntime's own quantiser, on the same
+events and gates.  ``speed`` runs the graphs in every CPU engine, and sets of groups between
+nothing and everything in int8, error against speed.  Both write their part of
+``benchmarks/results/quantize.json`` under the bundle's name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from calibration import METHODS, Options, quantize_bundle
+from calibration.calibrated import Calibrated, calibrate
+from calibration.layers import find_layers
+from calibration.observe import multiply_adds
+from calibration.score import Judge
+from calibration.selection import Selection, select_events, with_dead_channels
+from calibration.simplify import prepare
+from xec_deploy import open_bundle
+from xec_deploy.backends import RunOptions, create_backend
+from xec_deploy.backends.cores import granted_cores, processor_name
+from xec_deploy.bundle.onnx_file import load_onnx
+from xec_deploy.errors import CheckFailed, XecError
+from xec_deploy.gates import load_gates
+from xec_deploy.parity.events import ParityEvents
+
+RESULTS = Path(__file__).parent / "results" / "quantize.json"
+BATCH = 16
+STATIC_EVENTS = 64
+"""Events for onnxruntime's quantiser, which keeps activations in memory."""
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+class Study:
+    """A bundle with its events and judge."""
+
+    def __init__(self, bundle: Path, options: argparse.Namespace) -> None:
+        self.path = options.folder / bundle.name
+        if not self.path.exists():
+            shutil.copytree(bundle, self.path)
+        self.bundle = open_bundle(self.path)
+        self.data = [options.data]
+        self.options = Options(
+            events=options.events, judged=options.judged, threads=options.threads, sensitivity=True
+        )
+        self.selection: Selection = select_events(
+            self.data, count=options.events, judged=options.judged
+        )
+        self.source = load_onnx(self.bundle.graph())
+        self.judge = Judge(
+            self.source,
+            self.bundle.manifest,
+            self.selection.judged,
+            golden=self.bundle.golden,
+            threads=options.threads,
+        )
+        self.graph = prepare(self.source)
+        self.layers = find_layers(self.graph)
+        costs = multiply_adds(self.graph, self.layers, self.selection.calibration)
+        self.worth: dict[str, int] = {}
+        for layer in self.layers:
+            self.worth[layer.group] = self.worth.get(layer.group, 0) + costs[layer.node]
+        self.calibration = with_dead_channels(
+            self.selection.calibration, self.bundle.manifest.dead_channels.max_dead, 1
+        )
+
+    def calibrated(self, **changes: Any) -> Calibrated:
+        """Return ranges found with some options."""
+        return calibrate(
+            self.graph,
+            self.layers,
+            self.calibration,
+            self.judge,
+            self.worth,
+            load_gates().of("int8"),
+            model_hash="",
+            stored=None,
+            options=replace(self.options, **changes),
+            progress=lambda _text, _count: None,
+        )
+
+
+def make_graphs(study: Study) -> dict[str, Any]:
+    """Make every graph; return what was found."""
+    made: dict[str, Any] = {}
+    for precision, target in (
+        ("int8", "cpu"),
+        ("int8", "tensorrt"),
+        ("fp16", "cpu"),
+        ("bf16", "cpu"),
+    ):
+        begin = time.perf_counter()
+        name = precision if precision != "int8" else f"int8-{target}"
+        try:
+            options = replace(study.options, target=target)
+            bundle = open_bundle(study.path)
+            result = quantize_bundle(bundle, precision, study.data, options)
+            made[name] = result.to_dict()
+        except CheckFailed as error:
+            made[name] = {"failed": str(error)}
+        made[name]["seconds"] = time.perf_counter() - begin
+        say(f"{name}: {json.dumps(made[name].get('score', made[name]))}")
+    return made
+
+
+def compare_methods(study: Study, groups: frozenset[str]) -> dict[str, Any]:
+    """Score every method, with and without evened channels, on the same groups in int8."""
+    table: dict[str, Any] = {}
+    for smooth in (False, True):
+        for method in METHODS:
+            found = study.calibrated(method=method, smooth=smooth)
+            score = study.judge.score(found.build(groups))
+            table[f"{method}{' + evened' if smooth else ''}"] = score.to_dict()
+            say(f"{method} smooth={smooth}: {score.worst:.4f}")
+    return table
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    def __init__(self, events: ParityEvents, count: int) -> None:
+        self._feeds = iter(
+            [
+                {"npho": events.npho[i : i + 1], "time": events.time[i : i + 1],
+                 "dead": events.dead[i : i + 1]}
+                for i in range(min(count, len(events)))
+            ]
+        )  # fmt: skip
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._feeds, None)
+
+
+def static_quantiser(study: Study, low: frozenset[str]) -> dict[str, Any]:
+    """Score onnxruntime's quantize_static: everything, and the groups of our choice."""
+    prepared = study.path.parent / "prepared.onnx"
+    named = onnx.ModelProto()
+    named.CopyFrom(study.graph.model)
+    for node in named.graph.node:
+        node.name = f"node_{node.output[0]}"
+    onnx.save(named, prepared)
+    ours = [f"node_{layer.node}" for layer in study.layers if layer.group in low]
+    everything = [f"node_{layer.node}" for layer in study.layers]
+    table: dict[str, Any] = {}
+    for label, nodes in (("everything", everything), ("our groups", ours)):
+        for kind, activation, symmetric in (
+            ("uint8", QuantType.QUInt8, False),
+            ("int8 symmetric", QuantType.QInt8, True),
+        ):
+            output = study.path.parent / "static.onnx"
+            quantize_static(
+                prepared,
+                output,
+                _Reader(study.calibration, STATIC_EVENTS),
+                quant_format=QuantFormat.QDQ,
+                activation_type=activation,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                nodes_to_quantize=nodes,
+                op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={
+                    "ActivationSymmetric": symmetric,
+                    "WeightSymmetric": True,
+                    "QuantizeBias": False,
+                },
+            )
+            score = study.judge.score(onnx.load(output))
+            table[f"{label}, {kind}"] = score.to_dict()
+            say(f"onnxruntime {label} {kind}: {score.worst:.4f}")
+    return table
+
+
+def accuracy(study: Study) -> dict[str, Any]:
+    """Return all errors."""
+    made = make_graphs(study)
+    low = frozenset(made["int8-cpu"].get("low", ()))
+    return {
+        "groups": study.worth,
+        "events": {"calibration": len(study.calibration), "judged": len(study.selection.judged)},
+        "graphs": made,
+        "methods": compare_methods(study, low or frozenset(study.worth)),
+        "onnxruntime": static_quantiser(study, low),
+    }
+
+
+def rate(run: Callable[[], Any], seconds: float) -> float:
+    """Return events a second of one batch, the best of repetitions over some seconds."""
+    run()
+    best, begin = np.inf, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        start = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - start)
+    return float(BATCH / best)
+
+
+def candidates(study: Study, found: dict[str, Any]) -> Iterator[tuple[str, str, Path, str]]:
+    """Yield label, engine, graph and arithmetic of what is timed."""
+    fp32 = study.bundle.graph()
+    yield "fp32", "onnxruntime", fp32, "fp32"
+    yield "fp32", "openvino", fp32, "fp32"
+    yield "bf16", "openvino", fp32, "bf16"
+    if "low" in found["graphs"]["int8-cpu"]:
+        graph = open_bundle(study.path).graph("int8-cpu")
+        yield "int8", "onnxruntime", graph, "fp32"
+        yield "int8", "openvino", graph, "int8"
+        yield "int8, rest bf16", "openvino", graph, "bf16"
+    for file in sorted(study.path.parent.glob(f"pareto-{study.path.stem}-*.onnx")):
+        yield file.stem.split("-")[-1], "openvino", file, "int8"
+
+
+def prepare_pareto(study: Study, found: dict[str, Any]) -> dict[str, Any]:
+    """Write graphs with ever more groups in int8, cheapest error first; return their errors."""
+    graph = found["graphs"]["int8-cpu"]
+    errors = sorted(
+        graph["sensitivity"], key=lambda one: one["worst"] ** 2 / max(one["multiply_adds"], 1)
+    )
+    method = (graph.get("calibration") or {}).get("method", "minmax")
+    calibrated = study.calibrated(method=method)
+    total = sum(study.worth.values())
+    points: dict[str, Any] = {}
+    counts = sorted({0, *np.linspace(1, len(errors), 7).round().astype(int).tolist()})
+    for count in counts:
+        groups = frozenset(one["group"] for one in errors[:count])
+        model = calibrated.build(groups)
+        onnx.save(model, study.path.parent / f"pareto-{study.path.stem}-{count:02d}.onnx")
+        points[f"{count:02d}"] = {
+            "groups": count,
+            "share": sum(study.worth[group] for group in groups) / total,
+            "worst": study.judge.score(model).worst,
+        }
+        say(f"{count} groups: {points[f'{count:02d}']}")
+    return points
+
+
+def speed(study: Study, found: dict[str, Any], threads: int, seconds: float) -> dict[str, Any]:
+    """Return events a second of every graph and engine, in one run."""
+    events = study.selection.judged
+    rows = slice(0, BATCH)
+    table: dict[str, Any] = {}
+    for label, engine, graph, arithmetic in candidates(study, found):
+        try:
+            backend = create_backend(
+                engine, graph, RunOptions(batch=BATCH, threads=threads, precision=arithmetic)
+            )
+            given = events.npho[rows], events.time[rows], events.dead[rows]
+            value = rate(lambda: backend.run(*given), seconds)  # noqa: B023 - used at once
+        except XecError as error:
+            say(f"{label} {engine}: {error}")
+            continue
+        table[f"{label}, {engine}"] = value
+        say(f"{label}, {engine}: {value:.1f} events/s")
+    return table
+
+
+def engine_errors(study: Study, found: dict[str, Any]) -> dict[str, Any]:
+    """Score what engines make of the graphs themselves: fused kernels, bfloat16."""
+    table = {}
+    for label, engine, graph, arithmetic in candidates(study, found):
+        if label.isdigit():
+            continue
+        try:
+            backend = create_backend(
+                engine, graph, RunOptions(batch=BATCH, threads=1, precision=arithmetic)
+            )
+            table[f"{label}, {engine}"] = study.judge.score_engine(backend.run).to_dict()
+        except XecError as error:
+            say(f"{label} {engine}: {error}")
+            continue
+        say(f"{label}, {engine}: {table[f'{label}, {engine}']['worst']:.4f}")
+    return table
+
+
+def main() -> None:
+    """Run one step for one bundle and write its part of the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("step", choices=["accuracy", "pareto", "engines", "speed"])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--events", type=int, default=512)
+    parser.add_argument("--judged", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=granted_cores())
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each timing")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    results = json.loads(options.output.read_text()) if options.output.is_file() else {}
+    entry = results.setdefault(options.bundle.stem, {})
+    study = Study(options.bundle, options)
+    steps: dict[str, Callable[[], Any]] = {
+        "accuracy": lambda: accuracy(study),
+        "pareto": lambda: prepare_pareto(study, entry["accuracy"]),
+        "engines": lambda: engine_errors(study, entry["accuracy"]),
+        "speed": lambda: speed(study, entry["accuracy"], options.threads, options.seconds),
+    }
+    entry[options.step] = steps[options.step]()
+    entry["machine"] = {
+        "processor": processor_name() or platform.machine(),
+        "threads": options.threads,
+        **{name: metadata.version(name) for name in ("onnx", "onnxruntime", "openvino", "numpy")},
+    }
+    options.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
