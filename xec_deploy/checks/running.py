@@ -38,7 +38,8 @@ def batch_invariant(subject: Subject) -> Iterator[Finding]:
     """
     try:
         session = _session(subject)
-    except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen unrelated classes
+    except Exception as error:
+        # onnxruntime raises a dozen unrelated classes.
         if subject.precision == "bf16" and "NOT_IMPLEMENTED" in str(error):
             raise NotApplicable("onnxruntime has no kernels of bfloat16 on a CPU") from error
         yield Finding(f"onnxruntime cannot load the graph: {_line(error)}")
