@@ -99,8 +99,8 @@ def assemble(
                         look(piece, rows)
                         writer.extend(style.rows({name: rows[name] for name in columns}))
             writer.commit(provenance, expected_entries=expected)
-    except InputError as error:
-        # Reading back what has just been written.
+    except (InputError, OutputError) as error:
+        # Also where reading back fails what has just been written.
         raise OutputError(error.what, where=error.where, fix=CONTINUE) from error
     with writing(target.path):
         part.replace(target.path)

@@ -7,10 +7,14 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-from xec_deploy.errors import OutputError, UsageError
+from xec_deploy.errors import OutputBusy, OutputError, UsageError
 
 __all__ = ["FileLock"]
+
+ATTEMPTS: Final = 100
+"""How often others may finish, and remove the folder, between two system calls."""
 
 
 class FileLock:
@@ -29,7 +33,7 @@ class FileLock:
 
     Raises
     ------
-    UsageError
+    OutputBusy
         If another job holds the lock.
     OutputError
         If the file cannot be made.
@@ -46,16 +50,14 @@ class FileLock:
             self._descriptor = -1
 
     def _acquire(self, output: Path) -> int:
-        while True:
+        for attempt in range(ATTEMPTS):
             try:
                 self.path.parent.mkdir(exist_ok=True)
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            except FileNotFoundError:
-                # A job that has just finished removed the folder in between.
-                if self.path.parent.parent.is_dir():
-                    continue
-                raise
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and attempt + 1 < ATTEMPTS:
+                    # A job that has just finished removed the folder in between.
+                    continue
                 raise UsageError(
                     f"the results cannot be written here ({error.strerror})",
                     where=str(self.path.parent),
@@ -67,7 +69,7 @@ class FileLock:
             except BlockingIOError:
                 holder = _read(descriptor)
                 os.close(descriptor)
-                raise UsageError(
+                raise OutputBusy(
                     f"another job is writing this output ({holder or 'elsewhere'})",
                     where=str(output),
                     fix="Wait for it, or choose another output.",
@@ -82,6 +84,9 @@ class FileLock:
                     ) from error
                 raise
             os.close(descriptor)
+        raise OutputError(
+            "the output is being finished by other jobs, one after the other", where=str(output)
+        )
 
     def _locked(self, descriptor: int) -> bool:
         """Lock the file; tell whether it is still the one with that name."""
