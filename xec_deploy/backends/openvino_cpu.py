@@ -56,7 +56,7 @@ class OpenVinoBackend:
             "PERF_COUNT": profile,
         }
         core = openvino.Core()
-        model = read_graph(core, graph, batch)
+        model, self._outputs = read_graph(core, graph, batch)
         try:
             self.compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
@@ -65,9 +65,10 @@ class OpenVinoBackend:
                 where=str(graph),
             ) from error
         self._inputs = [port.any_name for port in self.compiled.inputs]
-        self._outputs = [port.any_name for port in self.compiled.outputs]
         self.requests = [self.compiled.create_infer_request() for _ in range(sessions)]
-        self._run = BatchRunner([_session(item) for item in self.requests], batch, pad=True)
+        self._run = BatchRunner(
+            [_session(item, len(self._outputs)) for item in self.requests], batch, pad=True
+        )
         self._hint = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 
     def run(
@@ -91,10 +92,10 @@ class OpenVinoBackend:
         }
 
 
-def _session(request: Any) -> Session:
+def _session(request: Any, outputs: int) -> Session:
     def run(part: Arrays) -> list[NDArray[np.float32]]:
         # Without copies in; results are copied, as the request writes the next ones over them.
-        results = request.infer(list(part), share_inputs=True, share_outputs=False)
-        return [results[index] for index in range(len(results))]
+        request.infer(list(part), share_inputs=True, share_outputs=True)
+        return [request.get_output_tensor(index).data.copy() for index in range(outputs)]
 
     return run

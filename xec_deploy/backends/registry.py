@@ -16,6 +16,7 @@ __all__ = [
     "BACKENDS",
     "DEVICES",
     "Engine",
+    "check_device",
     "create_backend",
     "get_engine",
     "present_backends",
@@ -94,6 +95,18 @@ def get_engine(name: str) -> Engine:
     return BACKENDS[name]
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that no engine has.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"device {device!r} is not supported", fix=nearest(device, DEVICES))
+
+
 def create_backend(name: str, graph: Path, options: RunOptions | None = None) -> Backend:
     """Load a graph in the engine called ``name``.
 
@@ -108,13 +121,11 @@ def create_backend(name: str, graph: Path, options: RunOptions | None = None) ->
     """
     options = options or RunOptions()
     engine = get_engine(name)
+    check_device(options.device)
     if options.device not in engine.classes:
-        known = options.device in DEVICES
         raise UsageError(
-            f"{name} has no device {options.device!r}"
-            if known
-            else f"device {options.device!r} is not supported",
-            fix=nearest(options.device, engine.classes if known else DEVICES),
+            f"{name} does not run on {options.device!r}",
+            fix=nearest(options.device, engine.classes),
         )
     if not engine.present:
         raise MissingExtra(engine.library, engine.extra or name, needed_for=f"backend {name}")

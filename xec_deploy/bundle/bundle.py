@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from xec_deploy import __version__
-from xec_deploy.backends import AUTO, BACKENDS, Backend, RunOptions
+from xec_deploy.backends import AUTO, Backend, RunOptions
 from xec_deploy.bundle.compose import cached_graph, embed_manifest
 from xec_deploy.bundle.engine import open_engine
 from xec_deploy.bundle.golden import GoldenEvents
@@ -221,8 +221,17 @@ class Bundle:
         options = options or RunOptions()
         key = (name, precision, options, inpaint)
         if key not in self._backends:
-            chosen = next(iter(BACKENDS)) if name == AUTO else name
-            self._backends[key] = open_engine(self, chosen, precision, options, inpaint)
+            if name == AUTO:
+                # Late, because it measures bundles.
+                from xec_deploy.backends.tuning import tune  # noqa: PLC0415
+
+                tuned = tune(self, precision=precision, options=options, inpaint=inpaint)
+                found = self.backend(
+                    tuned.backend, precision=precision, options=tuned.options, inpaint=inpaint
+                )
+            else:
+                found = open_engine(self, name, precision, options, inpaint)
+            self._backends[key] = found
         return self._backends[key]
 
     def run(
