@@ -38,10 +38,13 @@ from onnxruntime.quantization import (
 from calibration import METHODS, Options, quantize_bundle
 from calibration.calibrated import Calibrated, calibrate
 from calibration.layers import find_layers
-from calibration.observe import multiply_adds
+from calibration.observe import multiply_adds, observe
+from calibration.qdq import quantise_layers
+from calibration.ranges import choose_range
 from calibration.score import Judge
 from calibration.selection import Selection, select_events, with_dead_channels
 from calibration.simplify import prepare
+from calibration.smoothing import smooth
 from xec_deploy import open_bundle
 from xec_deploy.backends import RunOptions, create_backend
 from xec_deploy.backends.cores import granted_cores, processor_name
@@ -136,12 +139,19 @@ def make_graphs(study: Study) -> dict[str, Any]:
 def compare_methods(study: Study, groups: frozenset[str]) -> dict[str, Any]:
     """Score every method, with and without evened channels, on the same groups in int8."""
     table: dict[str, Any] = {}
-    for smooth in (False, True):
+    threads = study.options.threads
+    graph, layers = study.graph, study.layers
+    observed = observe(graph, layers, study.calibration, threads=threads)
+    for evened in (False, True):
+        if evened:
+            graph, layers = smooth(graph, layers, observed.channel_maxima)
+            observed = observe(graph, layers, study.calibration, threads=threads)
+        low = [layer for layer in layers if groups.intersection((layer.group, layer.part))]
         for method in METHODS:
-            found = study.calibrated(method=method, smooth=smooth)
-            score = study.judge.score(found.build(groups))
-            table[f"{method}{' + evened' if smooth else ''}"] = score.to_dict()
-            say(f"{method} smooth={smooth}: {score.worst:.4f}")
+            ranges = {k: choose_range(h, method, "cpu") for k, h in observed.histograms.items()}
+            score = study.judge.score(quantise_layers(graph, low, ranges, "cpu"))
+            table[f"{method}{', evened' if evened else ''}"] = score.to_dict()
+            say(f"{method} evened={evened}: {score.worst:.4f}")
     return table
 
 
@@ -167,7 +177,11 @@ def static_quantiser(study: Study, low: frozenset[str]) -> dict[str, Any]:
     for node in named.graph.node:
         node.name = f"node_{node.output[0]}"
     onnx.save(named, prepared)
-    ours = [f"node_{layer.node}" for layer in study.layers if layer.group in low]
+    ours = [
+        f"node_{layer.node}"
+        for layer in study.layers
+        if low.intersection((layer.group, layer.part))
+    ]
     everything = [f"node_{layer.node}" for layer in study.layers]
     table: dict[str, Any] = {}
     for label, nodes in (("everything", everything), ("our groups", ours)):

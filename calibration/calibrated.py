@@ -54,7 +54,7 @@ class Calibrated:
     reused: bool = False
 
     def build(self, groups: frozenset[str]) -> onnx.ModelProto:
-        """Return the graph with some groups in int8."""
+        """Return the graph with some groups or parts in int8."""
         return _build(self.graph, self.layers, self.record.ranges, self.target, groups)
 
 
@@ -161,5 +161,5 @@ def _build(
     target: Any,
     groups: frozenset[str],
 ) -> onnx.ModelProto:
-    chosen = [layer for layer in layers if layer.group in groups]
+    chosen = [layer for layer in layers if groups.intersection((layer.group, layer.part))]
     return quantise_layers(graph, chosen, ranges, target)

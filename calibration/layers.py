@@ -2,8 +2,8 @@
 
 A layer is a MatMul, Gemm or Conv whose second input is a constant.  Layers belong to groups (a
 block, a face's stem, a transformer layer, a head), which the search for sensitive parts takes as
-one: the names of weights and biases tell which, and a layer whose weights lost their name when
-the graph was folded belongs to the group of the layer it reads from.
+one at first: the names of weights and biases tell which, and a layer whose weights lost their name
+when the graph was folded belongs to the group of the layer it reads from.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Layer:
         Whether it is a convolution with one input channel a group.
     group
         The group it belongs to.
+    part
+        Its weights within the group: ``GROUP/NUMBER`` in the order of use.
     """
 
     node: str
@@ -54,6 +56,7 @@ class Layer:
     channel_axis: int
     depthwise: bool
     group: str
+    part: str
 
 
 def find_layers(graph: Graph) -> tuple[Layer, ...]:
@@ -62,11 +65,15 @@ def find_layers(graph: Graph) -> tuple[Layer, ...]:
     Products with geometry are left out: they prepare the input, which stays exact.
     """
     layers: dict[str, Layer] = {}
+    weights: dict[str, list[str]] = {}
     for node in graph.nodes:
         axis = _channel_axis(graph, node)
         if axis is None or not _is_trained(node.input[1]):
             continue
         group = _named_group(graph, node) or _group_before(graph, node, layers) or UNNAMED
+        members = weights.setdefault(group, [])
+        if node.input[1] not in members:
+            members.append(node.input[1])
         layers[node.output[0]] = Layer(
             node=node.output[0],
             op=node.op_type,
@@ -75,6 +82,7 @@ def find_layers(graph: Graph) -> tuple[Layer, ...]:
             channel_axis=axis,
             depthwise=node.op_type == "Conv" and attribute(node, "group", 1) > 1,
             group=group,
+            part=f"{group}/{members.index(node.input[1]) + 1}",
         )
     return tuple(layers.values())
 

@@ -41,7 +41,7 @@ class Quantised:
     choice
         Groups and scores.
     multiply_adds
-        Of the whole network and in low precision, an event.
+        Of the layers that may be in low precision, an event.
     methods
         Score of each calibration method, where they were compared.
     record
@@ -55,7 +55,7 @@ class Quantised:
     precision: str
     gate: float
     choice: Choice
-    multiply_adds: tuple[int, int]
+    multiply_adds: int
     methods: dict[str, Score] = field(default_factory=dict)
     record: CalibrationRecord | None = None
     reused: bool = False
@@ -67,7 +67,7 @@ class Quantised:
             "precision": self.precision,
             "file": self.file,
             "gate": self.gate,
-            "multiply_adds": {"all": self.multiply_adds[0], "low": self.multiply_adds[1]},
+            "multiply_adds": self.multiply_adds,
             "methods": {name: score.to_dict() for name, score in self.methods.items()},
             "calibration": None
             if self.record is None
@@ -125,7 +125,8 @@ def quantize_bundle(
     judge = Judge(
         source, bundle.manifest, events.judged, golden=bundle.golden, threads=options.threads
     )
-    worth = _worth(layers, multiply_adds(graph, layers, calibration))
+    costs = multiply_adds(graph, layers, calibration)
+    worth, parts = _worth(layers, costs), _parts(layers, costs)
     calibrated = errors = None
     if precision == "int8":
         calibrated = calibrate(
@@ -149,7 +150,7 @@ def quantize_bundle(
 
     if options.sensitivity and errors is None:
         errors = sensitivity(judged, judge.some(QUICK_EVENTS), worth, count)
-    choice = search(judged, judge, worth, gate, errors=errors, progress=count)
+    choice = search(judged, judge, worth, gate, parts=parts, errors=errors, progress=count)
     if not choice.low:
         raise CheckFailed(
             f"no part of the network can be in {precision} within {gate:g} detector sigma; "
@@ -162,7 +163,7 @@ def quantize_bundle(
         precision=name,
         gate=gate,
         choice=choice,
-        multiply_adds=(sum(worth.values()), sum(worth[group] for group in choice.low)),
+        multiply_adds=sum(worth.values()),
         methods=calibrated.methods if calibrated else {},
         record=calibrated.record if calibrated else None,
         reused=calibrated.reused if calibrated else False,
@@ -190,6 +191,15 @@ def _worth(layers: Sequence[Layer], costs: dict[str, int]) -> dict[str, int]:
     return worth
 
 
+def _parts(layers: Sequence[Layer], costs: dict[str, int]) -> dict[str, dict[str, int]]:
+    """Return group -> part -> multiply-adds an event."""
+    parts: dict[str, dict[str, int]] = {}
+    for layer in layers:
+        members = parts.setdefault(layer.group, {})
+        members[layer.part] = members.get(layer.part, 0) + costs[layer.node]
+    return parts
+
+
 def _halves(
     graph: Graph,
     layers: Sequence[Layer],
@@ -198,7 +208,9 @@ def _halves(
 ) -> Callable[[frozenset[str]], onnx.ModelProto]:
     assert precision != "int8"  # noqa: S101 - int8 is built from a calibration
     return lambda groups: make(
-        graph, [layer for layer in layers if layer.group in groups], precision
+        graph,
+        [layer for layer in layers if groups.intersection((layer.group, layer.part))],
+        precision,
     )
 
 
@@ -206,6 +218,6 @@ def _origin(result: Quantised, judged: int) -> dict[str, Any]:
     """Return what the manifest says of where the graph comes from."""
     return {
         "judged": {"worst": result.choice.score.worst, "gate": result.gate, "events": judged},
-        "float_groups": list(result.choice.high),
+        "float": list(result.choice.high),
         "calibration": None if result.record is None else result.record.model_dump(mode="json"),
     }

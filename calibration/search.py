@@ -3,7 +3,8 @@
 Errors of groups add about in quadrature.  So the squared error of a group alone is its price and
 its multiply-adds are its worth; groups are taken in the order of worth for the price as long as
 the sum stays below the gate, and the choice is then measured: what was predicted wrongly is
-corrected by giving up the most expensive group left, or by trying the next one.
+corrected by giving up the most expensive group left, or by trying the next one.  Of the groups that
+were left out, single weights are tried in the same way.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Choice:
     Attributes
     ----------
     low, high
-        Groups in low precision, and those that stay in float.
+        Groups in low precision, and those that stay in float; of groups that are divided, their
+        parts.
     score
         Of the chosen graph.
     everything
@@ -60,7 +62,9 @@ class Choice:
     sensitivity
         Each group alone, worst first; empty if everything passed at once.
     steps
-        Every measured choice: number of groups, share of the multiply-adds, score.
+        Every measured choice: number of groups and parts, share of the multiply-adds, score.
+    share
+        Of the multiply-adds in low precision.
     """
 
     low: tuple[str, ...]
@@ -69,12 +73,14 @@ class Choice:
     everything: Score
     sensitivity: tuple[GroupError, ...]
     steps: tuple[tuple[int, float, float], ...]
+    share: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "low": list(self.low),
             "high": list(self.high),
+            "share": self.share,
             "score": self.score.to_dict(),
             "everything": self.everything.to_dict(),
             "sensitivity": [group.to_dict() for group in self.sensitivity],
@@ -105,6 +111,7 @@ def search(
     worth: Mapping[str, int],
     gate: float,
     *,
+    parts: Mapping[str, Mapping[str, int]] | None = None,
     errors: Sequence[GroupError] | None = None,
     progress: Callable[[int], Any] = lambda _: None,
 ) -> Choice:
@@ -120,6 +127,9 @@ def search(
         Group -> multiply-adds an event.
     gate
         Largest allowed spread and bias [detector resolutions].
+    parts
+        Group -> part -> multiply-adds, which ``build`` takes like groups; None to take groups
+        whole.
     errors
         Of `sensitivity`, if it was measured already; else it is if it is needed.
     progress
@@ -129,21 +139,37 @@ def search(
     everything = measure(frozenset(worth))
     limit = gate * MARGIN
     chosen, score = frozenset(worth), everything
+    units = dict(worth)
     if everything.worst > limit:
+        quick = judge.some(QUICK_EVENTS)
         if errors is None:
-            errors = sensitivity(build, judge.some(QUICK_EVENTS), worth, progress)
-        chosen, score = _largest(measure, errors, limit)
+            errors = sensitivity(build, quick, worth, progress)
+        nothing = frozenset[str]()
+        chosen, score = _largest(measure, errors, limit, (nothing, measure(nothing)))
+        divided = {
+            group: members
+            for group, members in (parts or {}).items()
+            if group not in chosen and len(members) > 1
+        }
+        if divided:
+            units = {group: value for group, value in worth.items() if group not in divided}
+            pieces = {name: value for one in divided.values() for name, value in one.items()}
+            units |= pieces
+            more = sensitivity(build, quick, pieces, progress)
+            chosen, score = _largest(measure, more, limit, (chosen, score))
     total = max(sum(worth.values()), 1)
+    value = {**worth, **units}
     return Choice(
-        low=tuple(group for group in worth if group in chosen),
-        high=tuple(group for group in worth if group not in chosen),
+        low=tuple(unit for unit in units if unit in chosen),
+        high=tuple(unit for unit in units if unit not in chosen),
         score=score,
         everything=everything,
         sensitivity=tuple(errors or ()),
         steps=tuple(
-            (len(groups), sum(worth[group] for group in groups) / total, found.worst)
-            for groups, found in measure.known.items()
+            (len(names), sum(value[name] for name in names) / total, found.worst)
+            for names, found in measure.known.items()
         ),
+        share=sum(value[name] for name in chosen) / total,
     )
 
 
@@ -161,37 +187,42 @@ class _Measure:
         return self.known[groups]
 
 
+_Found = tuple[frozenset[str], Score]
+
+
 def _largest(
-    measure: _Measure, errors: Sequence[GroupError], limit: float
-) -> tuple[frozenset[str], Score]:
-    """Return the most valuable set of groups within the limit, as far as the search finds it."""
+    measure: _Measure, errors: Sequence[GroupError], limit: float, begin: _Found
+) -> _Found:
+    """Return the most valuable set within the limit that contains ``begin``, as far as found."""
+    base, start = begin
     by_price = sorted(errors, key=lambda one: one.score.worst**2 / max(one.multiply_adds, 1))
-    count = _predicted(by_price, limit)
-    groups = [one.group for one in by_price]
-    best: tuple[frozenset[str], Score] = frozenset(), measure(frozenset())
+    names = [one.group for one in by_price]
+    count = _predicted(by_price, limit, start.worst)
+    best, taken = begin, 0
     tried: set[int] = set()
     for _ in range(MAX_TRIALS):
-        if count in tried or not 0 <= count <= len(groups):
+        if count in tried or not 0 < count <= len(names):
             break
         tried.add(count)
-        chosen = frozenset(groups[:count])
+        chosen = base | frozenset(names[:count])
         score = measure(chosen)
         if score.worst <= limit:
-            best = chosen, score
+            best, taken = (chosen, score), count
             count += 1
         else:
             count -= 1
     # What comes later may still fit where its predecessor did not.
-    for group in groups[len(best[0]) + 1 :][:MAX_TRIALS]:
-        chosen = best[0] | {group}
+    promising = [one.group for one in by_price[taken:] if one.score.worst <= limit]
+    for name in promising[:MAX_TRIALS]:
+        chosen = best[0] | {name}
         score = measure(chosen)
         if score.worst <= limit:
             best = chosen, score
     return best
 
 
-def _predicted(errors: Sequence[GroupError], limit: float) -> int:
-    total, count = 0.0, 0
+def _predicted(errors: Sequence[GroupError], limit: float, start: float) -> int:
+    total, count = start**2, 0
     for one in errors:
         total += one.score.worst**2
         if total > limit**2:

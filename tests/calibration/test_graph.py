@@ -69,6 +69,7 @@ def test_layers_and_their_groups(network):
         "branch": "stage1.0",  # its weights lost their name; it reads from the block's first layer
         "energy": "heads.energy",
     }
+    assert [layers[name].part for name in ("expanded", "branch")] == ["stage1.0/1", "stage1.0/2"]
     assert [layers[name].channel_axis for name in ("conv", "expanded", "energy")] == [0, 1, 0]
 
 

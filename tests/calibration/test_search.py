@@ -38,6 +38,15 @@ def test_everything_if_everything_passes():
     assert errors[0].group == "bad"
 
 
+def test_parts_of_groups_that_did_not_fit():
+    ERRORS.update({"bad/1": 0.4999, "bad/2": 0.01})
+    parts = {"bad": {"bad/1": 15, "bad/2": 25}, "big": {"big/1": 100}}
+    choice = search(lambda groups: groups, Bench(), WORTH, 0.05, parts=parts)
+    assert set(choice.low) == {"cheap", "big", "good", "bad/2"}
+    assert set(choice.high) == {"poor", "bad/1"}
+    assert choice.share == pytest.approx(176 / 196)
+
+
 def test_nothing_if_nothing_passes():
     assert search(lambda groups: groups, Bench(), WORTH, 0.0005).low == ()
 

@@ -115,10 +115,9 @@ def quantize(
 def _print(bundle: str, result: Quantised) -> None:
     console = output_console()
     choice = result.choice
-    total, low = result.multiply_adds
     console.print(
-        f"{bundle}/{result.file}: {low / total:.0%} of {total / 1e6:.3g} M multiply-adds an event "
-        f"in {result.precision}, {choice.score.worst:.3f} detector sigma (gate {result.gate:g})"
+        f"{bundle}/{result.file}: {choice.score.worst:.3f} detector sigma (gate {result.gate:g}), "
+        f"{choice.share:.0%} of {result.multiply_adds / 1e6:.3g} M multiply-adds an event"
     )
     if result.record is not None:
         found = "reused from the bundle" if result.reused else f"{result.record.events} events"
