@@ -1,15 +1,16 @@
 """Precisions of a bundle: error in detector resolutions against speed.
 
-Two steps, as the first takes minutes and the second wants a quiet machine:
+Steps write their part of ``benchmarks/results/quantize.json`` under the bundle's name; the copy of
+the bundle in ``--folder`` gets the graphs.
 
-    python benchmarks/quantize.py accuracy large.xec --data data/test.root --folder scratch
-    python benchmarks/quantize.py speed    large.xec --data data/test.root --folder scratch
+    python benchmarks/quantize.py graphs methods static pareto engines -b large.xec \
+        --data data/test.root --folder scratch
+    python benchmarks/quantize.py speed -b large.xec --data data/test.root --folder scratch
 
-``accuracy`` makes every graph (a copy of the bundle in ``--folder`` gets them), compares the ways
-to find ranges, with and without evened channels, and onnxruntime's own quantiser, on the same
-events and gates.  ``speed`` runs the graphs in every CPU engine, and sets of groups between
-nothing and everything in int8, error against speed.  Both write their part of
-``benchmarks/results/quantize.json`` under the bundle's name.
+``graphs`` makes every graph; ``methods`` compares the ways to find ranges, with and without evened
+channels; ``static`` is onnxruntime's own quantiser on the same events and gates; ``pareto`` makes
+graphs between nothing and everything in int8; ``engines`` scores what the engines make of the
+graphs; ``speed``, which wants a quiet machine, times all of them in one run.
 """
 
 from __future__ import annotations
@@ -113,27 +114,17 @@ class Study:
         )
 
 
-def make_graphs(study: Study) -> dict[str, Any]:
-    """Make every graph; return what was found."""
-    made: dict[str, Any] = {}
-    for precision, target in (
-        ("int8", "cpu"),
-        ("int8", "tensorrt"),
-        ("fp16", "cpu"),
-        ("bf16", "cpu"),
-    ):
-        begin = time.perf_counter()
-        name = precision if precision != "int8" else f"int8-{target}"
-        try:
-            options = replace(study.options, target=target)
-            bundle = open_bundle(study.path)
-            result = quantize_bundle(bundle, precision, study.data, options)
-            made[name] = result.to_dict()
-        except CheckFailed as error:
-            made[name] = {"failed": str(error)}
-        made[name]["seconds"] = time.perf_counter() - begin
-        say(f"{name}: {json.dumps(made[name].get('score', made[name]))}")
-    return made
+def make_graph(study: Study, precision: Any, target: Any) -> dict[str, Any]:
+    """Make a graph; return what was found."""
+    begin = time.perf_counter()
+    try:
+        options = replace(study.options, target=target)
+        made = quantize_bundle(open_bundle(study.path), precision, study.data, options).to_dict()
+        say(f"{precision} {target}: {made['share']:.0%}, {made['score']['worst']:.4f}")
+    except CheckFailed as error:
+        made = {"failed": str(error)}
+        say(str(error))
+    return {**made, "seconds": time.perf_counter() - begin}
 
 
 def compare_methods(study: Study, groups: frozenset[str]) -> dict[str, Any]:
@@ -213,19 +204,6 @@ def static_quantiser(study: Study, low: frozenset[str]) -> dict[str, Any]:
     return table
 
 
-def accuracy(study: Study) -> dict[str, Any]:
-    """Return all errors."""
-    made = make_graphs(study)
-    low = frozenset(made["int8-cpu"].get("low", ()))
-    return {
-        "groups": study.worth,
-        "events": {"calibration": len(study.calibration), "judged": len(study.selection.judged)},
-        "graphs": made,
-        "methods": compare_methods(study, low or frozenset(study.worth)),
-        "onnxruntime": static_quantiser(study, low),
-    }
-
-
 def rate(run: Callable[[], Any], seconds: float) -> float:
     """Return events a second of one batch, the best of repetitions over some seconds."""
     run()
@@ -237,13 +215,13 @@ def rate(run: Callable[[], Any], seconds: float) -> float:
     return float(BATCH / best)
 
 
-def candidates(study: Study, found: dict[str, Any]) -> Iterator[tuple[str, str, Path, str]]:
+def candidates(study: Study, graphs: dict[str, Any]) -> Iterator[tuple[str, str, Path, str]]:
     """Yield label, engine, graph and arithmetic of what is timed."""
     fp32 = study.bundle.graph()
     yield "fp32", "onnxruntime", fp32, "fp32"
     yield "fp32", "openvino", fp32, "fp32"
     yield "bf16", "openvino", fp32, "bf16"
-    if "low" in found["graphs"]["int8-cpu"]:
+    if "low" in graphs.get("int8-cpu", {}):
         graph = open_bundle(study.path).graph("int8-cpu")
         yield "int8", "onnxruntime", graph, "fp32"
         yield "int8", "openvino", graph, "int8"
@@ -252,9 +230,8 @@ def candidates(study: Study, found: dict[str, Any]) -> Iterator[tuple[str, str, 
         yield file.stem.split("-")[-1], "openvino", file, "int8"
 
 
-def prepare_pareto(study: Study, found: dict[str, Any]) -> dict[str, Any]:
+def prepare_pareto(study: Study, graph: dict[str, Any]) -> dict[str, Any]:
     """Write graphs with ever more groups in int8, cheapest error first; return their errors."""
-    graph = found["graphs"]["int8-cpu"]
     errors = sorted(
         graph["sensitivity"], key=lambda one: one["worst"] ** 2 / max(one["multiply_adds"], 1)
     )
@@ -276,12 +253,12 @@ def prepare_pareto(study: Study, found: dict[str, Any]) -> dict[str, Any]:
     return points
 
 
-def speed(study: Study, found: dict[str, Any], threads: int, seconds: float) -> dict[str, Any]:
+def speed(study: Study, graphs: dict[str, Any], threads: int, seconds: float) -> dict[str, Any]:
     """Return events a second of every graph and engine, in one run."""
     events = study.selection.judged
     rows = slice(0, BATCH)
     table: dict[str, Any] = {}
-    for label, engine, graph, arithmetic in candidates(study, found):
+    for label, engine, graph, arithmetic in candidates(study, graphs):
         try:
             backend = create_backend(
                 engine, graph, RunOptions(batch=BATCH, threads=threads, precision=arithmetic)
@@ -296,10 +273,10 @@ def speed(study: Study, found: dict[str, Any], threads: int, seconds: float) -> 
     return table
 
 
-def engine_errors(study: Study, found: dict[str, Any]) -> dict[str, Any]:
+def engine_errors(study: Study, graphs: dict[str, Any]) -> dict[str, Any]:
     """Score what engines make of the graphs themselves: fused kernels, bfloat16."""
     table = {}
-    for label, engine, graph, arithmetic in candidates(study, found):
+    for label, engine, graph, arithmetic in candidates(study, graphs):
         if label.isdigit():
             continue
         try:
@@ -314,13 +291,43 @@ def engine_errors(study: Study, found: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
+GRAPHS = {
+    "int8-cpu": ("int8", "cpu"),
+    "int8-trt": ("int8", "tensorrt"),
+    "fp16": ("fp16", "cpu"),
+    "bf16": ("bf16", "cpu"),
+}
+
+
+def run_step(step: str, study: Study, entry: dict[str, Any], options: argparse.Namespace) -> None:
+    """Add the results of one step to the bundle's entry."""
+    graphs = entry.setdefault("graphs", {})
+    if step == "graphs":
+        for name in options.graphs.split(","):
+            graphs[name] = make_graph(study, *GRAPHS[name])
+        entry["groups"] = study.worth
+        entry["events"] = {"calibration": options.events, "judged": options.judged}
+        return
+    low = frozenset(graphs["int8-cpu"].get("low", ())) or frozenset(study.worth)
+    steps: dict[str, Callable[[], Any]] = {
+        "methods": lambda: compare_methods(study, low),
+        "static": lambda: static_quantiser(study, low),
+        "pareto": lambda: prepare_pareto(study, graphs["int8-cpu"]),
+        "engines": lambda: engine_errors(study, graphs),
+        "speed": lambda: speed(study, graphs, options.threads, options.seconds),
+    }
+    entry[step] = steps[step]()
+
+
 def main() -> None:
-    """Run one step for one bundle and write its part of the results."""
+    """Run steps for one bundle and write their part of the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["accuracy", "pareto", "engines", "speed"])
-    parser.add_argument("bundle", type=Path)
+    choices = ["graphs", "methods", "static", "pareto", "engines", "speed"]
+    parser.add_argument("steps", nargs="+", choices=choices)
+    parser.add_argument("-b", "--bundle", type=Path, required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--graphs", default=",".join(GRAPHS))
     parser.add_argument("--events", type=int, default=512)
     parser.add_argument("--judged", type=int, default=256)
     parser.add_argument("--threads", type=int, default=granted_cores())
@@ -328,22 +335,17 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    results = json.loads(options.output.read_text()) if options.output.is_file() else {}
-    entry = results.setdefault(options.bundle.stem, {})
     study = Study(options.bundle, options)
-    steps: dict[str, Callable[[], Any]] = {
-        "accuracy": lambda: accuracy(study),
-        "pareto": lambda: prepare_pareto(study, entry["accuracy"]),
-        "engines": lambda: engine_errors(study, entry["accuracy"]),
-        "speed": lambda: speed(study, entry["accuracy"], options.threads, options.seconds),
-    }
-    entry[options.step] = steps[options.step]()
-    entry["machine"] = {
-        "processor": processor_name() or platform.machine(),
-        "threads": options.threads,
-        **{name: metadata.version(name) for name in ("onnx", "onnxruntime", "openvino", "numpy")},
-    }
-    options.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    for step in options.steps:
+        results = json.loads(options.output.read_text()) if options.output.is_file() else {}
+        entry = results.setdefault(options.bundle.stem, {})
+        run_step(step, study, entry, options)
+        entry["machine"] = {
+            "processor": processor_name() or platform.machine(),
+            "cores": granted_cores(),
+            **{name: metadata.version(name) for name in ("onnx", "onnxruntime", "openvino")},
+        }
+        options.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

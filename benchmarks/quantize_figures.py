@@ -22,12 +22,12 @@ def draw_sensitivity(results: dict[str, Any], folder: Path) -> None:
         for axis, (name, entry) in zip(
             figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
         ):
-            found = entry["accuracy"]["graphs"]["int8-cpu"]
+            found = entry["graphs"]["int8-cpu"]
             groups = found["sensitivity"][::-1]
             low = set(found.get("low", ()))
             colours = [NETWORK if g["group"] in low else CONVENTIONAL for g in groups]
             axis.barh(range(len(groups)), [g["worst"] for g in groups], color=colours, height=0.7)
-            total = sum(entry["accuracy"]["groups"].values())
+            total = sum(entry["groups"].values())
             labels = [f"{g['group']}  {g['multiply_adds'] / total:.1%}" for g in groups]
             axis.set_yticks(range(len(groups)), labels)
             axis.axvline(gate, color=MUTED, lw=1, ls="--")
@@ -73,10 +73,9 @@ def tables(results: dict[str, Any]) -> str:
     """Lay out the tables of ``docs/precision.md``."""
     lines: list[str] = []
     for name, entry in results.items():
-        accuracy = entry["accuracy"]
         lines += ["", f"| {name}: graph | in low precision | everything low | chosen | gate |"]
         lines += ["|---|---|---|---|---|"]
-        for graph, found in accuracy["graphs"].items():
+        for graph, found in entry["graphs"].items():
             if "score" not in found:
                 lines.append(f"| {graph} | none | {found['failed']} | | |")
                 continue
@@ -86,10 +85,8 @@ def tables(results: dict[str, Any]) -> str:
                 f"{found['score']['worst']:.3g} | {found['gate']} |"
             )
         lines += ["", f"| {name}: ranges | sigma |", "|---|---|"]
-        lines += [f"| {k} | {v['worst']:.3g} |" for k, v in accuracy["methods"].items()]
-        lines += [
-            f"| onnxruntime, {k} | {v['worst']:.3g} |" for k, v in accuracy["onnxruntime"].items()
-        ]
+        lines += [f"| {k} | {v['worst']:.3g} |" for k, v in entry["methods"].items()]
+        lines += [f"| onnxruntime, {k} | {v['worst']:.3g} |" for k, v in entry["static"].items()]
         lines += ["", f"| {name}: engine | events/s | sigma |", "|---|---|---|"]
         for label, rate in entry.get("speed", {}).items():
             error = entry.get("engines", {}).get(label)

@@ -14,7 +14,7 @@ from calibration.observe import observe
 from calibration.options import AUTO, Options, Progress
 from calibration.qdq import quantise_layers
 from calibration.ranges import METHODS, Method, choose_range
-from calibration.record import CalibrationRecord, reusable, versions
+from calibration.record import CalibrationRecord, packed, reusable, versions
 from calibration.score import Judge, Score
 from calibration.search import QUICK_EVENTS, GroupError, sensitivity
 from calibration.selection import data_hash
@@ -114,11 +114,11 @@ def calibrate(
     def watch(count: int) -> None:
         progress("calibration", count)
 
-    maxima: dict[str, list[float]] = {}
     observed = observe(graph, layers, events, watch, options.threads)
     if options.smooth:
-        maxima = {name: value.tolist() for name, value in observed.channel_maxima.items()}
-        graph, layers = smooth(graph, layers, observed.channel_maxima)
+        # As the record has them, so that a graph made from it is the same.
+        wanted = wanted.model_copy(update={"maxima": packed(observed.channel_maxima)})
+        graph, layers = smooth(graph, layers, wanted.maxima_arrays())
         observed = observe(graph, layers, events, watch, options.threads)
 
     def ranges(method: Method) -> dict[str, tuple[float, float]]:
@@ -150,7 +150,7 @@ def calibrate(
             errors = sensitivity(builder(best), quick, worth, count)
     else:
         best = options.method
-    record = wanted.model_copy(update={"method": best, "ranges": ranges(best), "maxima": maxima})
+    record = wanted.model_copy(update={"method": best, "ranges": ranges(best)})
     return Calibrated(graph, layers, record, options.target, scores, errors)
 
 

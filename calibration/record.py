@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xec_deploy import __version__
 
-__all__ = ["RECORD_VERSION", "CalibrationRecord", "reusable", "versions"]
+__all__ = ["RECORD_VERSION", "CalibrationRecord", "packed", "reusable", "versions"]
 
 RECORD_VERSION: Final = 1
 
@@ -45,16 +46,29 @@ class CalibrationRecord(BaseModel):
     """Of what measured the ranges."""
     ranges: dict[str, tuple[float, float]]
     """Tensor of activations -> lowest and highest value to keep."""
-    maxima: dict[str, list[float]] = {}
-    """Tensor of activations -> largest magnitude of each channel, where channels were evened."""
+    maxima: dict[str, str] = {}
+    """Tensor of activations -> largest magnitude of each channel, where channels were evened:
+    float16 in base64, as there are thousands of them."""
 
     def maxima_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return ``maxima`` as arrays."""
-        return {name: np.array(values, np.float32) for name, values in self.maxima.items()}
+        return {
+            name: np.frombuffer(b64decode(text), np.dtype("<f2")).astype(np.float32)
+            for name, text in self.maxima.items()
+        }
 
     def key(self) -> dict[str, Any]:
         """Return what must match for the ranges to be reused."""
         return self.model_dump(mode="json", exclude={"ranges", "maxima", "method", "sources"})
+
+
+def packed(maxima: Mapping[str, NDArray[np.float32]]) -> dict[str, str]:
+    """Return magnitudes as a record holds them."""
+    most = np.finfo(np.float16).max
+    return {
+        name: b64encode(np.minimum(values, most).astype("<f2").tobytes()).decode()
+        for name, values in maxima.items()
+    }
 
 
 def versions() -> dict[str, str]:
