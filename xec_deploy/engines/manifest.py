@@ -1,0 +1,194 @@
+"""What an engine is: a JSON file beside it, and the key under which it may be used again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from xec_deploy.bundle.onnx_file import file_hash
+from xec_deploy.engines.layers import LayerSummary
+from xec_deploy.errors import BundleError
+
+__all__ = [
+    "ENGINE_SUFFIX",
+    "EngineManifest",
+    "EngineOptions",
+    "FallbackRecord",
+    "describe_engine",
+    "engine_key",
+    "manifest_path",
+    "read_engine_manifest",
+]
+
+ENGINE_SUFFIX: Final = ".engine"
+KEY_LENGTH: Final = 8
+"""Characters of the key in a file's name; the whole key is in the manifest."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EngineOptions(_Record):
+    """Everything besides graph and machine that a build depends on."""
+
+    batch: tuple[int, int, int] = (1, 64, 256)
+    """Smallest, most frequent and largest batch."""
+    workspace_mib: int | None = Field(default=None, ge=1)
+    """Memory for intermediate results; None leaves it to the library."""
+    optimisation_level: int | None = Field(default=None, ge=0, le=5)
+    """How long the builder searches; None leaves it to the library."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> EngineOptions:
+        smallest, usual, largest = self.batch
+        if not 1 <= smallest <= usual <= largest:
+            raise ValueError(f"batches {self.batch} are not 1 <= MIN <= OPT <= MAX")
+        return self
+
+
+class FallbackRecord(_Record):
+    """A precision that was asked for and not built."""
+
+    precision: str
+    reason: str
+
+
+class EngineManifest(_Record):
+    """Beside each engine, as ``NAME.engine.json``."""
+
+    format_version: Literal[1] = 1
+    key: str
+    """Of everything that decides whether the engine may be used: see :func:`engine_key`."""
+    sha256: str
+    """Of the engine's file."""
+    bytes: int
+    bundle: str
+    """Name of the bundle."""
+    graph: str
+    """Name of the graph in the bundle."""
+    graph_sha256: str
+    """The graph's canonical hash."""
+    precision: str
+    """What the engine computes in, proven by ``layers``."""
+    requested: str
+    """What was asked for."""
+    fallbacks: tuple[FallbackRecord, ...] = ()
+    flavour: str
+    version: str
+    target: str
+    """Compute capability such as ``sm80``."""
+    host: str
+    """Processor architecture of the host."""
+    options: EngineOptions
+    tf32: Literal[False] = False
+    """Matrix products of float32 never round their factors to 10 bits."""
+    layers: LayerSummary
+    device_memory_bytes: int | None = None
+    """Memory for intermediate results of the largest batch, where it could be asked for."""
+    build_seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+def engine_key(
+    *,
+    graph_sha256: str,
+    flavour: str,
+    version: str,
+    target: str,
+    host: str,
+    options: EngineOptions,
+) -> str:
+    """Return the key of an engine: equal keys mean that one engine serves for the other.
+
+    Engines are not reproducible byte by byte and are tied to the library's version, the GPU and
+    the host, so that neither their own hash nor their name can tell.
+    """
+    parts = {
+        "format": 1,
+        "graph": graph_sha256,
+        "flavour": flavour,
+        "version": version,
+        "target": target,
+        "host": host,
+        "options": options.model_dump(mode="json"),
+        "tf32": False,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def manifest_path(engine: str | PathLike[str]) -> Path:
+    """Return the file of an engine's manifest."""
+    path = Path(engine)
+    return path.with_name(path.name + ".json")
+
+
+def read_engine_manifest(engine: str | PathLike[str], *, verify: bool = True) -> EngineManifest:
+    """Read the manifest of an engine and check that it is the engine's.
+
+    Raises
+    ------
+    BundleError
+        If it is missing or damaged, or the engine's bytes are others.
+    """
+    path = manifest_path(engine)
+    rebuild = "Build the engine again with xec-deploy build-engine."
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BundleError(
+            f"the engine's manifest cannot be read ({error.strerror})", where=str(path), fix=rebuild
+        ) from error
+    try:
+        manifest = EngineManifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise BundleError(f"key {name!r}: {first['msg']}", where=str(path), fix=rebuild) from error
+    if verify:
+        if not Path(engine).is_file():
+            raise BundleError("no such engine", where=str(engine), fix=rebuild)
+        if file_hash(engine) != manifest.sha256:
+            raise BundleError(
+                "the engine is not the file its manifest describes (its hash differs)",
+                where=str(engine),
+                fix=rebuild,
+            )
+    return manifest
+
+
+def describe_engine(engine: str | PathLike[str]) -> dict[str, Any]:
+    """Return what an engine is, for people: the verified manifest in plain values.
+
+    Raises
+    ------
+    BundleError
+        As :func:`read_engine_manifest`.
+    """
+    manifest = read_engine_manifest(engine)
+    smallest, usual, largest = manifest.options.batch
+    facts: dict[str, Any] = {
+        "engine": str(engine),
+        "bytes": manifest.bytes,
+        "bundle": manifest.bundle,
+        "graph": f"{manifest.graph}, {manifest.graph_sha256[:16]}",
+        "precision": manifest.precision,
+        "built with": f"{manifest.flavour} {manifest.version}",
+        "for": f"{manifest.target}, {manifest.host}",
+        "batch": f"{smallest} to {largest}, best at {usual}",
+        "layers": manifest.layers.model_dump(),
+        "build time [s]": round(manifest.build_seconds, 1),
+        "key": manifest.key,
+    }
+    if manifest.requested != manifest.precision:
+        facts["asked for"] = manifest.requested
+    if manifest.fallbacks:
+        facts["not built"] = {part.precision: part.reason for part in manifest.fallbacks}
+    if manifest.warnings:
+        facts["warnings"] = dict(enumerate(manifest.warnings))
+    return facts
