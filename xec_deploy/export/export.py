@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal, cast
 
-import numpy as np
-import torch
-
-from xec_deploy import __version__
-from xec_deploy.bundle import (
-    FP32_GATE,
-    TASK_OUTPUTS,
-    Bundle,
-    DeadChannelPolicy,
-    GoldenEvents,
-    Manifest,
-    TaskRecord,
-    compare_with_golden,
-    write_bundle,
-)
+from xec_deploy.bundle import FP32_GATE, Bundle, compare_with_golden, write_bundle
 from xec_deploy.detector.constants import N_SENSORS
 from xec_deploy.detector.layout import LayoutName
 from xec_deploy.errors import UsageError, nearest
-from xec_deploy.export.graph import DeployedRegressor
-from xec_deploy.export.to_onnx import export_onnx
-from xec_deploy.simulation import BLOCK_EVENTS, SimulationConfig, simulate
-from xec_train.checkpoint import RegressorCheckpoint, load_regressor
-from xec_train.models import TaskName
+from xec_deploy.export.describe import describe
+from xec_deploy.export.golden import golden_events, run_float64
+from xec_deploy.export.graph import DeployedEncoder, DeployedInpainter, DeployedRegressor
+from xec_deploy.export.models import Deployed, write_graphs
+from xec_deploy.export.source import Checkpoint, open_inpainter, open_source
+from xec_train.checkpoint import InpainterCheckpoint, MAECheckpoint, RegressorCheckpoint
+from xec_train.models import Regressor, TaskName
 
 __all__ = ["BUNDLE_SUFFIX", "export_bundle"]
 
 BUNDLE_SUFFIX: Final = ".xec"
-GOLDEN_EVENTS: Final = 32
-GOLDEN_SEED: Final = 20260101
 MAX_DEAD_FRACTION: Final = 0.1
 """Default bound: research models are trained with up to a tenth of their channels missing."""
 
@@ -46,11 +34,18 @@ def export_bundle(
     *,
     layout: LayoutName | None = None,
     log_transform: tuple[TaskName, ...] | None = None,
+    config: Mapping[str, Any] | None = None,
+    inpainter: str | PathLike[str] | None = None,
+    inpainter_layout: LayoutName | None = None,
+    inpainter_config: Mapping[str, Any] | None = None,
+    io: Literal["raw", "legacy"] = "raw",
+    parts: bool = False,
     max_dead: int = int(MAX_DEAD_FRACTION * N_SENSORS),
 ) -> Bundle:
-    """Export a regressor checkpoint to a bundle and verify it.
+    """Export a checkpoint of any kind to a bundle and verify it.
 
-    The graph takes raw npho, time and dead flags and returns physical quantities.  All golden
+    The graph takes raw npho, time and dead flags.  A regressor gives physical quantities, an
+    inpainter ``npho_filled`` [photons], a masked autoencoder or encoder ``tokens``.  All golden
     events are run through ONNX Runtime and compared with torch in float64 before the bundle
     gets its name.
 
@@ -60,104 +55,122 @@ def export_bundle(
         File of the trainer or of the research code.
     output
         Folder to write, ``NAME.xec``.
-    layout, log_transform
-        See :func:`xec_train.checkpoint.load_regressor`.
+    layout
+        Index maps, where the file does not state them.
+    log_transform
+        Tasks of a regressor whose head emits logarithms; None for what the file says.
+    config
+        Values of the config keys that the file does not state.  Nothing is assumed.
+    inpainter, inpainter_layout, inpainter_config
+        Checkpoint of an inpainter to put ahead of a regressor, and the same of it.  Its
+        normalisation and layout need not be the regressor's.
+    io
+        ``legacy``: one input of normalised events and what the heads emit, for existing callers.
+    parts
+        Also write normalisation and network of a regressor as graphs of their own.
     max_dead
         Events with more dead channels get no numbers.
 
     Raises
     ------
     UsageError
-        If the output or an option makes no sense.
+        If the output or an option makes no sense, or the file leaves open what is not given.
     BundleError
         If the checkpoint cannot be used.
     CheckFailed
         If the exported graph does not reproduce float64 within the fp32 gate.
     """
     folder = Path(output)
+    _check_output(folder, max_dead)
+    source = open_source(checkpoint, layout, config)
+    _check_options(source, str(checkpoint), log_transform, inpainter, io, parts)
+    filler = (
+        open_inpainter(inpainter, inpainter_layout, inpainter_config)
+        if inpainter is not None
+        else None
+    )
+    manifest = describe(source, filler, folder.stem, log_transform, io, max_dead)
+    deployed = Deployed(manifest, _module(source, log_transform), _filler(filler))
+    with tempfile.TemporaryDirectory() as scratch:
+        graphs, kept = write_graphs(deployed, Path(scratch), parts=parts)
+        golden = golden_events(deployed.unfilled)
+        reference = copy.deepcopy(deployed).double()
+        outputs = run_float64(reference, golden, manifest.output_names)
+        golden.outputs.update(outputs)
+        # Verified elsewhere first: a graph that fails must not replace a bundle that works.
+        candidate = write_bundle(Path(scratch) / folder.name, manifest, graphs, golden, kept)
+        values = candidate.run(golden.npho, golden.time, golden.dead, backend="onnxruntime")
+        compare_with_golden(manifest, golden, values, where=str(folder), gate=FP32_GATE)
+        return write_bundle(folder, manifest, graphs, golden, kept)
+
+
+def _check_output(folder: Path, max_dead: int) -> None:
     if folder.suffix != BUNDLE_SUFFIX:
         raise UsageError(
             f"a bundle's name ends in {BUNDLE_SUFFIX!r}",
-            where=str(output),
+            where=str(folder),
             fix="Rename the output.",
         )
     if folder.exists() and not (folder / "manifest.json").is_file():
         raise UsageError(
-            "exists and is not a bundle", where=str(output), fix="Choose another output."
+            "exists and is not a bundle", where=str(folder), fix="Choose another output."
         )
     if max_dead < 0:
         raise UsageError(f"max_dead is {max_dead}", fix="Pass 0 or more.")
-    loaded = load_regressor(checkpoint, layout=layout, log_transform=log_transform)
-    idle = [task for task in loaded.log_transform if task not in loaded.model.config.active_tasks]
-    if idle:
-        raise UsageError(
-            f"log transform of {idle[0]!r}, which the checkpoint was not trained for",
-            where=str(checkpoint),
-            fix=nearest(idle[0], loaded.model.config.active_tasks),
-        )
-    manifest = _manifest(loaded, folder.stem, max_dead)
-    module = DeployedRegressor(loaded.model, loaded.normalisation, loaded.log_transform).eval()
-    with tempfile.TemporaryDirectory() as scratch:
-        graph = Path(scratch) / "fp32.onnx"
-        export_onnx(module, manifest.output_names, manifest, graph)
-        golden = _golden_events(module, manifest)
-        # Verified elsewhere first: a graph that fails must not replace a bundle that works.
-        candidate = write_bundle(Path(scratch) / folder.name, manifest, {"fp32": graph}, golden)
-        outputs = candidate.run(golden.npho, golden.time, golden.dead, backend="onnxruntime")
-        compare_with_golden(manifest, golden, outputs, where=str(folder), gate=FP32_GATE)
-        return write_bundle(folder, manifest, {"fp32": graph}, golden)
 
 
-def _manifest(checkpoint: RegressorCheckpoint, name: str, max_dead: int) -> Manifest:
-    config = checkpoint.model.config
-    return Manifest(
-        name=name,
-        producer=f"xec-deploy {__version__}",
-        layout=checkpoint.layout,
-        normalisation=checkpoint.normalisation,
-        tasks={
-            task: TaskRecord(
-                outputs=TASK_OUTPUTS[task],
-                has_sigma=task in config.nll_tasks,
-                log_transform=task in checkpoint.log_transform,
+def _check_options(
+    source: Checkpoint,
+    where: str,
+    log_transform: tuple[TaskName, ...] | None,
+    inpainter: str | PathLike[str] | None,
+    io: str,
+    parts: bool,
+) -> None:
+    if isinstance(source, RegressorCheckpoint):
+        active = source.model.config.active_tasks
+        for task in log_transform or ():
+            if task not in active:
+                raise UsageError(
+                    f"log transform of {task!r}, which the checkpoint was not trained for",
+                    where=where,
+                    fix=nearest(task, active),
+                )
+        if io == "legacy" and (inpainter is not None or parts):
+            raise UsageError(
+                "a graph of normalised events has neither an inpainter nor parts",
+                where=where,
+                fix="Leave --io legacy out, or --inpainter and --parts.",
             )
-            for task in config.active_tasks
-        },
-        dead_channels=DeadChannelPolicy(max_dead=max_dead),
-        checkpoint={
-            "sha256": checkpoint.sha256,
-            "weights": checkpoint.weights,
-            "model": config.model_dump(mode="json"),
-        },
-        training=checkpoint.training,
-    )
+        return
+    options = {
+        "--log-transform": bool(log_transform),
+        "--inpainter": inpainter is not None,
+        "--io legacy": io == "legacy",
+        "--parts": parts,
+    }
+    for option, given in options.items():
+        if given:
+            raise UsageError(
+                f"{option} is for regressors, and the checkpoint is none",
+                where=where,
+                fix="Leave it out.",
+            )
 
 
-def _golden_events(module: DeployedRegressor, manifest: Manifest) -> GoldenEvents:
-    """Simulate golden events, adversarial ones among them, and compute them in float64."""
-    config = SimulationConfig(seed=GOLDEN_SEED, dead_fraction_max=0.08)
-    events = next(iter(simulate(config, BLOCK_EVENTS, threads=1)))
-    npho, time = (
-        np.array(events[name][:GOLDEN_EVENTS], dtype=np.float32)
-        for name in ("npho", "relative_time")
-    )
-    dead = np.array(events["dead"][:GOLDEN_EVENTS], dtype=bool)
-    random = np.random.default_rng(GOLDEN_SEED)
-    dead[0] = False
-    dead[1, :64] = True  # four neighbouring boards
-    for row, value in ((2, np.nan), (3, np.inf), (4, -np.inf), (5, 1e10), (6, -500.0)):
-        npho[row, random.integers(0, N_SENSORS, 40)] = value
-    for row, value in ((7, np.nan), (8, np.inf), (9, -1e10), (10, 1.0)):
-        time[row, random.integers(0, N_SENSORS, 40)] = value
-    reference = DeployedRegressor(module.model.double(), module.normalisation, module.log_transform)
-    # The model is shared with the (already exported) module; the caller does not use it again.
-    with torch.no_grad():
-        outputs = reference(
-            torch.from_numpy(npho).double(), torch.from_numpy(time).double(), torch.from_numpy(dead)
-        )
-    return GoldenEvents(
-        npho,
-        time,
-        dead,
-        {name: value.numpy() for name, value in zip(manifest.output_names, outputs, strict=True)},
-    )
+def _module(
+    source: Checkpoint, log_transform: tuple[TaskName, ...] | None
+) -> DeployedRegressor | DeployedInpainter | DeployedEncoder:
+    normalisation = source.normalisation
+    assert normalisation is not None  # noqa: S101 - nothing is left open
+    if isinstance(source, RegressorCheckpoint):
+        logarithmic = source.log_transform if log_transform is None else log_transform
+        return DeployedRegressor(cast("Regressor", source.model), normalisation, logarithmic)
+    if isinstance(source, InpainterCheckpoint):
+        return DeployedInpainter(source.model, normalisation)
+    encoder = source.model.encoder if isinstance(source, MAECheckpoint) else source.model
+    return DeployedEncoder(encoder, normalisation)
+
+
+def _filler(source: InpainterCheckpoint | None) -> DeployedInpainter | None:
+    return DeployedInpainter(source.model, source.normalisation) if source is not None else None

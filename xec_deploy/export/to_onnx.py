@@ -12,11 +12,12 @@ import onnx
 import torch
 from torch import nn
 
-from xec_deploy.bundle.manifest import INPUTS, METADATA_KEY, Manifest
+from xec_deploy.bundle.compose import embed_manifest
+from xec_deploy.bundle.manifest import INPUTS, LEGACY_INPUT, Manifest
 from xec_deploy.bundle.onnx_file import IR_VERSION, OPSET
 from xec_deploy.detector.constants import N_SENSORS
 
-__all__ = ["export_onnx"]
+__all__ = ["export_onnx", "to_onnx", "write_onnx"]
 
 EXAMPLE_BATCH: Final = 2
 """An example batch of 1 would be frozen into the graph without a word."""
@@ -36,10 +37,29 @@ def export_onnx(module: nn.Module, outputs: Sequence[str], manifest: Manifest, p
     path
         The ONNX file to write.
     """
-    example = (
-        torch.zeros(EXAMPLE_BATCH, N_SENSORS),
-        torch.zeros(EXAMPLE_BATCH, N_SENSORS),
-        torch.zeros(EXAMPLE_BATCH, N_SENSORS, dtype=torch.bool),
+    write_onnx(to_onnx(module, outputs), manifest, path)
+
+
+def to_onnx(
+    module: nn.Module, outputs: Sequence[str], *, normalised: bool = False
+) -> onnx.ModelProto:
+    """Export a module with a symbolic batch: a graph of what defines the numbers and no more.
+
+    Parameters
+    ----------
+    module
+        Takes raw events, npho, time, dead (batch, 4760), or normalised ones (batch, 4760, 2); in
+        eval mode, float32.
+    outputs
+        Names of what it returns, in order.
+    normalised
+        Which of the two.
+    """
+    raw = torch.zeros(EXAMPLE_BATCH, N_SENSORS)
+    inputs, example = (
+        ([LEGACY_INPUT], (torch.stack([raw, raw], dim=-1),))
+        if normalised
+        else (list(INPUTS), (raw, raw.clone(), raw.bool()))
     )
     batch = torch.export.Dim("batch", min=1)
     fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -55,11 +75,11 @@ def export_onnx(module: nn.Module, outputs: Sequence[str], manifest: Manifest, p
             program = torch.onnx.export(
                 module,
                 example,
-                input_names=list(INPUTS),
+                input_names=inputs,
                 output_names=list(outputs),
                 opset_version=OPSET,
                 dynamo=True,
-                dynamic_shapes=[{0: batch}] * len(INPUTS),
+                dynamic_shapes=[{0: batch}] * len(inputs),
                 optimize=True,
                 verbose=False,
             )
@@ -67,12 +87,18 @@ def export_onnx(module: nn.Module, outputs: Sequence[str], manifest: Manifest, p
         torch.backends.mha.set_fastpath_enabled(fast_path)
         exporter_log.setLevel(level)
     assert program is not None  # noqa: S101 - None only without the dynamo exporter
-    model = _clean(program.model_proto, manifest)
+    return _clean(program.model_proto)
+
+
+def write_onnx(model: onnx.ModelProto, manifest: Manifest | None, path: Path) -> None:
+    """Check a graph and write it with the manifest of the model it is; None if it is no model."""
+    model.graph.name = manifest.name if manifest is not None else path.stem
+    embed_manifest(model, manifest)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _clean(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Keep what defines the numbers: no source paths, no exporter's notes, pinned versions."""
     del model.metadata_props[:]
     model.ir_version = IR_VERSION
@@ -80,7 +106,7 @@ def _clean(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
     model.doc_string = ""
     del model.functions[:]
     graph = model.graph
-    graph.name, graph.doc_string = manifest.name, ""
+    graph.doc_string = ""
     del graph.metadata_props[:]
     for node in graph.node:
         node.doc_string = ""
@@ -91,6 +117,4 @@ def _clean(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
     for tensor in graph.initializer:
         tensor.doc_string = ""
         del tensor.metadata_props[:]
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, manifest.without_hashes().model_dump_json()
     return model

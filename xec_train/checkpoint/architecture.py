@@ -43,12 +43,12 @@ OWN_CONFIGS: Final[dict[Kind, type[BaseModel]]] = {
 }
 """The same for the project's own architecture, whose checkpoints state everything."""
 IRRELEVANT: Final = frozenset(
-    {"arch", "head_dropout", "transformer_dropout", "drop_path_rate", "npho_scale2"}
+    {"arch", "head_dropout", "transformer_dropout", "drop_path_rate"}
     | {"head_channels", "hex_head_channels", "cross_attn_k", "cross_attn_hidden"}
     | {"cross_attn_latent_dim", "cross_attn_pos_dim"}
 )
 """Keys whose absence needs no mention: they do not change what a model computes, are of the
-project's own, are seen in the weights where they matter, or (npho_scale2) matter in one scheme."""
+project's own, or are seen in the weights where they matter."""
 
 CHANNELS: Final = {1: ("npho",), 2: ("npho", "time")}
 
@@ -110,8 +110,19 @@ def architecture(contents: Contents, given: Mapping[str, Any] | None = None) -> 
         else None
     )
     fields = [*config_type.model_fields, *(Normalisation.model_fields if normalisation else ())]
-    assumed = tuple(key for key in fields if key not in values and key not in IRRELEVANT)
+    silent = IRRELEVANT | _without_effect(model, normalisation)
+    assumed = tuple(key for key in fields if key not in values and key not in silent)
     return Architecture(model, normalisation, assumed)
+
+
+def _without_effect(model: BaseModel, normalisation: Normalisation | None) -> set[str]:
+    """Return the keys that change nothing with the values the others have."""
+    silent = set()
+    if isinstance(model, EncoderConfig) and model.outer_mode == "split":
+        silent.add("outer_fine_pool")
+    if normalisation is not None and normalisation.npho_scheme != "log1p":
+        silent.add("npho_scale2")
+    return silent
 
 
 def _validated(config: type[T], values: Mapping[str, Any], where: str) -> T:

@@ -36,7 +36,7 @@ ENCODER_PREFIXES: Final[dict[Kind, str]] = {
     "inpainter": "encoder.",
     "encoder": "",
 }
-NULLABLE: Final = ("outer_fine_pool", "dim_feedforward")
+NULLABLE: Final = ("outer_fine_pool", "dim_feedforward", "summary_width")
 """Config keys for which None says something; of any other it says that it is not known."""
 
 

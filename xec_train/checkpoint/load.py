@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, cast
 
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from xec_deploy.detector.layout import LayoutName, get_layout
@@ -69,6 +70,8 @@ class _Checkpoint:
         Of the file.
     training
         Provenance recorded by the trainer (epoch, loss, recipe), empty if unknown.
+    architecture
+        The model's configuration.
     assumed
         Config keys that an old file does not state and its weights do not show; their values are
         the defaults the research code falls back to.
@@ -78,6 +81,7 @@ class _Checkpoint:
     weights: WeightSource
     sha256: str
     training: dict[str, Any]
+    architecture: BaseModel
     assumed: tuple[str, ...]
 
 
@@ -335,6 +339,7 @@ def _common(contents: Contents, layout: LayoutName, found: Architecture) -> dict
         "weights": contents.weights,
         "sha256": contents.sha256,
         "training": contents.training,
+        "architecture": found.model,
         "assumed": found.assumed,
     }
 

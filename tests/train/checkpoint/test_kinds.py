@@ -125,10 +125,7 @@ def test_what_the_config_lacks_is_seen_in_the_weights(tmp_path, name):
     if name == "cross_attention":
         loaded = load_inpainter(path)
         assert loaded.model.config == config.model_copy(update={"outer_fine_pool": None})
-        assert set(loaded.assumed) == {
-            "outer_fine_pool",
-            *(set(Normalisation.model_fields) - {"npho_scale2"}),
-        }
+        assert set(loaded.assumed) == {"outer_fine_pool", *Normalisation.model_fields}
     else:  # the regions of the outer tubes tell that no pooling is not it
         with pytest.raises(BundleError, match=r"gather_indices.*check.* outer_fine_pool"):
             load_inpainter(path)
