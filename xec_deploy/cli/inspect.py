@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import onnx
 import uproot
 
-from xec_deploy.bundle import Bundle, Manifest, Output, open_bundle
+from xec_deploy.bundle import Bundle, Manifest, open_bundle
+from xec_deploy.bundle.manifest import FILLED_OUTPUT, LEGACY_OUTPUT
 from xec_deploy.bundle.onnx_file import load_onnx
 from xec_deploy.errors import InputError
 from xec_deploy.events import open_events
@@ -31,14 +33,19 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @click.command(epilog="Example: xec-deploy inspect compact.xec")
-@click.argument("path", metavar="B.xec|M.onnx|F.root")
+@click.argument("path", metavar="B.xec|M.onnx|F.root|E.engine")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(path: str, as_json: bool) -> None:
-    """Show what a bundle, an ONNX file or a ROOT file is."""
+    """Show what a bundle, an ONNX file, a ROOT file or an engine is."""
     file = Path(parse_input(path).path)
     if not path or not file.exists():
         raise InputError("no such file", where=path or "''", fix="Check the path.")
-    facts = _root_facts(path, file) if _is_root(file) else _model_facts(open_bundle(file))
+    if file.suffix == ".engine":
+        from xec_deploy.engines import describe_engine  # noqa: PLC0415 - loads what builds engines
+
+        facts = describe_engine(file)
+    else:
+        facts = _root_facts(path, file) if _is_root(file) else _model_facts(open_bundle(file))
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
@@ -55,11 +62,12 @@ def _is_root(file: Path) -> bool:
 
 def _model_facts(bundle: Bundle) -> Facts:
     manifest = bundle.manifest
-    model = load_onnx(bundle.graph())
+    model = load_onnx(bundle.file())
     operators = Counter(node.op_type for node in model.graph.node)
     size = sum(f.stat().st_size for f in bundle.path.rglob("*")) if bundle.path.is_dir() else None
     return {
         "bundle": str(bundle.path),
+        "kind": manifest.kind if manifest.io == "raw" else f"{manifest.kind}, io {manifest.io}",
         "name": manifest.name,
         "producer": manifest.producer,
         "layout": manifest.layout,
@@ -68,15 +76,19 @@ def _model_facts(bundle: Bundle) -> Facts:
             i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim]
             for i in model.graph.input
         },
-        "outputs": {
-            name: ", ".join(f"{o.name} [{o.unit or '1'}]" for o in outputs)
-            for name, outputs in _outputs(manifest).items()
-        },
+        "outputs": _outputs(model, manifest),
         "normalisation": manifest.normalisation.model_dump(),
         "dead channels": manifest.dead_channels.model_dump(),
         "graphs": {
             name: f"{record.file}, opset {record.opset}, {record.canonical_sha256[:16]}"
             for name, record in manifest.graphs.items()
+        },
+        "parts": {name: record.file for name, record in manifest.parts.items()},
+        "inpainter": _inpainter(manifest),
+        "engines": {
+            name: f"{entry['precision']} for {entry['target']}, "
+            f"{entry['flavour']} {entry['version']}"
+            for name, entry in manifest.engines.items()
         },
         "operators": dict(operators.most_common()),
         "checkpoint": {k: v for k, v in manifest.checkpoint.items() if k != "model"},
@@ -85,9 +97,34 @@ def _model_facts(bundle: Bundle) -> Facts:
     }
 
 
-def _outputs(manifest: Manifest) -> dict[str, tuple[Output, ...]]:
+def _outputs(model: onnx.ModelProto, manifest: Manifest) -> dict[str, str]:
+    """Return what the outputs of a graph are: quantities with units, or shapes."""
+    described = {}
+    for port in model.graph.output:
+        task = manifest.tasks.get(port.name.removeprefix(LEGACY_OUTPUT).removesuffix("_sigma"))
+        shape = [d.dim_param or str(d.dim_value) for d in port.type.tensor_type.shape.dim]
+        text = f"({', '.join(shape)})"
+        if port.name == FILLED_OUTPUT:
+            text += " photons"
+        if task is not None and manifest.io == "raw":
+            text = ", ".join(f"{o.name} [{o.unit or '1'}]" for o in task.outputs)
+        elif task is not None:
+            text += " as the head emits" + (
+                ": means, log variances" if task.has_sigma else ""
+            ) + (", of the logarithm" if task.log_transform else "")
+        described[port.name] = text
+    return described
+
+
+def _inpainter(manifest: Manifest) -> Facts:
+    record = manifest.inpainter
+    if record is None:
+        return {}
     return {
-        name: manifest.tasks[name.removesuffix("_sigma")].outputs for name in manifest.output_names
+        "layout": record.layout,
+        "fills time": record.fills_time,
+        "checkpoint": record.checkpoint.get("sha256"),
+        **record.normalisation.model_dump(),
     }
 
 

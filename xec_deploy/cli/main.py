@@ -17,7 +17,10 @@ COMMANDS = {
     "export": ("xec_deploy.cli.export:export", "Checkpoint to verified bundle."),
     "check": ("xec_deploy.cli.check:check", "Is a graph fit for every engine."),
     "build-engine": ("xec_deploy.cli.build_engine:build_engine", "Graph to TensorRT engine."),
-    "inspect": ("xec_deploy.cli.inspect:inspect", "Show a bundle, ONNX or ROOT file."),
+    "inspect": (
+        "xec_deploy.cli.inspect:inspect",
+        "Show a bundle, an engine, an ONNX or ROOT file.",
+    ),
     "infer": ("xec_deploy.cli.infer:infer", "Files of raw events to physics numbers."),
     "quantize": ("xec_deploy.cli.quantize:quantize", "Lower precision that passes its gate."),
     "parity": ("xec_deploy.cli.parity:parity", "How far every engine is from float64."),

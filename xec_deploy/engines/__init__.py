@@ -1,11 +1,11 @@
 """TensorRT engines: built from a bundle's graphs, described, reused only where they fit."""
 
 from xec_deploy.engines.build import LADDER, Built, Fallback, build_engine
+from xec_deploy.engines.describe import describe_engine
 from xec_deploy.engines.layers import LayerSummary, summarise_layers
 from xec_deploy.engines.manifest import (
     EngineManifest,
     EngineOptions,
-    describe_engine,
     read_engine_manifest,
 )
 from xec_deploy.engines.verify import Surroundings, verify_engine

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +17,12 @@ from xec_deploy.engines.manifest import (
     EngineOptions,
     FallbackRecord,
     engine_key,
-    manifest_path,
-    read_engine_manifest,
 )
+from xec_deploy.engines.process import NotBuilt, Progress, run_worker
+from xec_deploy.engines.store import keep, list_in_bundle, reusable, scratch
 from xec_deploy.engines.target import choose_flavour, choose_target
 from xec_deploy.engines.verify import host_architecture
-from xec_deploy.errors import BundleError, CheckFailed, UsageError, nearest
+from xec_deploy.errors import CheckFailed, UsageError, nearest
 
 __all__ = ["GRAPHS", "LADDER", "Built", "Fallback", "Progress", "build_engine"]
 
@@ -44,8 +38,6 @@ GRAPHS: Final = {"int8": "int8-trt", "fp16": "fp16", "bf16": "bf16", "fp32": "fp
 FOLDER: Final = "engines"
 _CHECKED_BY_BUILDING: Final = "E20"
 
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, the steps done in it and how many it has."""
 Fallback = FallbackRecord
 
 
@@ -101,7 +93,7 @@ def build_engine(
     force
         Build even if a fitting engine is there.
     progress
-        See :data:`Progress`.
+        See :data:`~xec_deploy.engines.process.Progress`.
 
     Raises
     ------
@@ -137,7 +129,7 @@ def build_engine(
             continue
         try:
             return plan.engine(step, tuple(fallbacks), force=force, progress=progress)
-        except _NotBuilt as failure:
+        except NotBuilt as failure:
             fallbacks.append(Fallback(precision=step, reason=str(failure)))
     reasons = "; ".join(f"{part.precision}: {part.reason}" for part in fallbacks)
     raise CheckFailed(
@@ -145,10 +137,6 @@ def build_engine(
         where=str(bundle.path),
         fix="Try another flavour, target or a smaller batch.",
     )
-
-
-class _NotBuilt(Exception):
-    """A precision does not build; the message is the builder's reason."""
 
 
 @dataclass(frozen=True)
@@ -182,12 +170,12 @@ class _Plan:
         )
         name = f"{precision}-{self.flavour}-{self.target}-{key[:KEY_LENGTH]}{ENGINE_SUFFIX}"
         path = self.bundle.path / FOLDER / name
-        found = None if force else _reusable(path, key)
+        found = None if force else reusable(path, key)
         if found is not None:
             return Built(path, found, reused=True, fallbacks=fallbacks)
         self._refuse(precision)
-        with _scratch(path.parent) as part:
-            result = _run_worker(self._request(graph, part), progress)
+        with scratch(path.parent) as part:
+            result = run_worker(self._request(graph, part), progress)
             summary = summarise_layers(result["layers"], result["source"])
             _prove(summary, precision)
             manifest = EngineManifest(
@@ -210,7 +198,8 @@ class _Plan:
                 build_seconds=result["seconds"],
                 warnings=tuple(result["warnings"]),
             )
-            _keep(part, path, manifest)
+            keep(part, path, manifest)
+        list_in_bundle(self.bundle, path, manifest)
         return Built(path, manifest, reused=False, fallbacks=fallbacks)
 
     def _refuse(self, precision: str) -> None:
@@ -253,79 +242,7 @@ def _no_graph(bundle: Bundle, precision: str) -> UsageError:
     )
 
 
-def _reusable(path: Path, key: str) -> EngineManifest | None:
-    """Return the manifest of an engine that is complete and has this key."""
-    try:
-        manifest = read_engine_manifest(path)
-    except BundleError:
-        return None
-    return manifest if manifest.key == key else None
-
-
-@contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """Yield a file in the folder of the engines that is gone afterwards, whatever happens."""
-    folder.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as stream:
-        part = Path(stream.name)
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _keep(part: Path, path: Path, manifest: EngineManifest) -> None:
-    """Give an engine its name; its manifest first, so that an engine always has one."""
-    described = manifest_path(path)
-    draft = part.with_name(part.name + ".json")
-    path.unlink(missing_ok=True)
-    try:
-        draft.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        draft.replace(described)
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def _prove(summary: LayerSummary, precision: str) -> None:
     problem = proof_of(summary, precision)
     if problem is not None:
-        raise _NotBuilt(problem)
-
-
-def _run_worker(request: dict[str, Any], progress: Progress | None) -> dict[str, Any]:
-    """Build in a process of its own and return its result."""
-    command = [sys.executable, "-m", "xec_deploy.engines.worker"]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        process = subprocess.Popen(  # noqa: S603 - our own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-        assert process.stdin is not None  # noqa: S101 - pipes were asked for
-        assert process.stdout is not None  # noqa: S101
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.close()
-            result = None
-            for line in process.stdout:
-                event = json.loads(line)
-                if "result" in event:
-                    result = event["result"]
-                elif progress is not None:
-                    progress(event["phase"], event["done"], event["steps"])
-            code = process.wait()
-        finally:
-            # An interrupt or a termination of this process ends the build as well.
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            process.stdout.close()
-        if result is None:
-            if code < 0:
-                # Out of memory, or a fault inside the library.
-                raise _NotBuilt(f"the builder was ended by signal {-code}")
-            errors.seek(0)
-            raise RuntimeError(f"the builder's process failed:\n{errors.read().strip()}")
-    if "failed" in result:
-        raise _NotBuilt(result["failed"])
-    return dict(result)
+        raise NotBuilt(problem)

@@ -26,7 +26,9 @@ TYPES: Final = {
 """Types that arithmetic is done in, by TensorRT's spellings in lower case."""
 
 _LAYER: Final = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), (?P<rest>.*)$")
-_PART: Final = re.compile(r"(?P<part>Inputs|Constants|Outputs): \[(?P<tensors>(?: ?\{[^{}]*\},?)*)\]")
+_PART: Final = re.compile(
+    r"(?P<part>Inputs|Constants|Outputs): \[(?P<tensors>(?: ?\{[^{}]*\},?)*)\]"
+)
 _TENSOR: Final = re.compile(r"\{ (?P<text>Name: [^{}]*)\}")
 _DIMENSIONS: Final = re.compile(r"Dimensions: \[(?P<sizes>[^\]]*)\]")
 _DATATYPE: Final = re.compile(r"Datatype: (?P<type>[^,}]*)")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,7 +19,6 @@ __all__ = [
     "EngineManifest",
     "EngineOptions",
     "FallbackRecord",
-    "describe_engine",
     "engine_key",
     "manifest_path",
     "read_engine_manifest",
@@ -160,35 +159,3 @@ def read_engine_manifest(engine: str | PathLike[str], *, verify: bool = True) ->
                 fix=rebuild,
             )
     return manifest
-
-
-def describe_engine(engine: str | PathLike[str]) -> dict[str, Any]:
-    """Return what an engine is, for people: the verified manifest in plain values.
-
-    Raises
-    ------
-    BundleError
-        As :func:`read_engine_manifest`.
-    """
-    manifest = read_engine_manifest(engine)
-    smallest, usual, largest = manifest.options.batch
-    facts: dict[str, Any] = {
-        "engine": str(engine),
-        "bytes": manifest.bytes,
-        "bundle": manifest.bundle,
-        "graph": f"{manifest.graph}, {manifest.graph_sha256[:16]}",
-        "precision": manifest.precision,
-        "built with": f"{manifest.flavour} {manifest.version}",
-        "for": f"{manifest.target}, {manifest.host}",
-        "batch": f"{smallest} to {largest}, best at {usual}",
-        "layers": manifest.layers.model_dump(),
-        "build time [s]": round(manifest.build_seconds, 1),
-        "key": manifest.key,
-    }
-    if manifest.requested != manifest.precision:
-        facts["asked for"] = manifest.requested
-    if manifest.fallbacks:
-        facts["not built"] = {part.precision: part.reason for part in manifest.fallbacks}
-    if manifest.warnings:
-        facts["warnings"] = dict(enumerate(manifest.warnings))
-    return facts
