@@ -1,6 +1,8 @@
 """Repositories as Triton reads them: configurations by its own schema, files where they belong."""
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -12,6 +14,8 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInsta
 
 from xec_deploy.bundle import Bundle, open_bundle, shipped_bundle
 from xec_deploy.cli.main import cli
+from xec_deploy.engines.layers import LayerSummary
+from xec_deploy.engines.manifest import EngineManifest, EngineOptions, manifest_path
 from xec_deploy.errors import BundleError, UsageError
 from xec_deploy.triton import DEFAULTS, Serving, write_repository
 from xec_deploy.triton.config import onnx_tensors
@@ -228,3 +232,56 @@ def test_channels_filled_ahead_of_the_network(bundle, tmp_path):
     )
     with pytest.raises(UsageError, match="no 'fp16' graph"):
         write_repository(bundle, tmp_path, serving=CPU, precision="fp16")
+
+
+@pytest.fixture
+def with_engines(bundle):
+    """Return a function that lists engines in the bundle, whose files are any bytes."""
+
+    def add(folder, **engines):
+        copy = folder / "engines.xec"
+        shutil.copytree(bundle.path, copy)
+        (copy / "engines").mkdir()
+        listed = {}
+        for name, (target, batch) in engines.items():
+            file = copy / "engines" / f"{name}.engine"
+            file.write_bytes(name.encode())
+            manifest = EngineManifest(
+                key=name, sha256=hashlib.sha256(name.encode()).hexdigest(), bytes=len(name),
+                bundle="compact", graph="fp32", graph_sha256="0", precision="fp32",
+                requested="fp32", flavour="tensorrt", version="10.14", target=target,
+                host="x86_64", options=EngineOptions(batch=batch), build_seconds=1.0,
+                layers=LayerSummary(layers=0, matrix={}, weights={}, other={}, source="builder"),
+            )  # fmt: skip
+            manifest_path(file).write_text(manifest.model_dump_json())
+            listed[file.name] = manifest.model_dump(mode="json", include={*LISTED})
+        record = bundle.manifest.model_copy(update={"engines": listed})
+        return Bundle(copy, record, bundle.golden)
+
+    return add
+
+
+LISTED = ("key", "sha256", "graph", "precision", "flavour", "version", "target", "options")
+
+
+def test_engine_of_the_bundle(with_engines, tmp_path):
+    made = with_engines(tmp_path, one=("sm80", (1, 64, 256)), two=("sm90", (8, 64, 256)))
+    cuda = DEFAULTS["cuda"]
+    options = {"serving": cuda, "engine": "tensorrt"}
+    with pytest.raises(UsageError, match="Choose one with --target"):
+        write_repository(made, tmp_path / "models", **options)
+    (model,) = write_repository(made, tmp_path / "models", target="sm80", **options)
+    config = config_of(model.folder.parent)
+    assert config.backend == "tensorrt"
+    assert config.default_model_filename == "model.plan"
+    # The server's batches end where the engine's do.
+    assert (config.max_batch_size, preferred(config)) == (256, [64, 256])
+    assert config.instance_group[0].kind == ModelInstanceGroup.KIND_GPU
+    assert (model.folder / "model.plan").read_bytes() == b"one"
+    with pytest.raises(UsageError, match="8 events or more"):
+        write_repository(made, tmp_path / "models", target="sm90", **options)
+    with pytest.raises(UsageError, match="no fp16 engine of TensorRT for sm80"):
+        write_repository(made, tmp_path / "x", precision="fp16", target="sm80", **options)
+    (made.path / "engines" / "one.engine").write_bytes(b"changed")
+    with pytest.raises(BundleError, match="its hash differs"):
+        write_repository(made, tmp_path / "x", target="sm80", **options)

@@ -30,6 +30,15 @@ CPU, CUDA = DEFAULTS["cpu"], DEFAULTS["cuda"]
     type=click.Choice(["model", "solid-angle", "neighbours", "none"]),
     help="What happens to dead channels; what the bundle does if absent.",
 )
+@click.option(
+    "--backend",
+    "engine",
+    type=click.Choice(["onnxruntime", "tensorrt"]),
+    default="onnxruntime",
+    show_default=True,
+    help="Backend of Triton; tensorrt takes an engine of the bundle, for GPUs.",
+)
+@click.option("--target", help="GPU of the engine, such as sm80, if the bundle has several.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--max-batch",
@@ -78,6 +87,8 @@ def triton(
     name: str | None,
     precision: str,
     inpaint: Inpaint | None,
+    engine: Any,
+    target: str | None,
     device: Any,
     version: int | None,
     replace_config: bool,
@@ -88,7 +99,7 @@ def triton(
     Each graph becomes a model: raw photons, times and dead flags in, physical units out. A model
     that is there already gets a new version. The manifest lies beside each version's file.
     """
-    defaults = DEFAULTS[device]
+    defaults = DEFAULTS["cuda" if engine == "tensorrt" else device]
     serving = replace(
         defaults, **{key: value for key, value in stated.items() if value not in (None, ())}
     )
@@ -99,6 +110,8 @@ def triton(
         precision=precision,
         name=name,
         inpaint=inpaint,
+        engine=engine,
+        target=target,
         version=version,
         replace_config=replace_config,
     )

@@ -10,6 +10,7 @@ from typing import Final
 
 from xec_deploy.bundle import Bundle
 from xec_deploy.bundle.bundle import Inpaint
+from xec_deploy.engines.manifest import read_engine_manifest
 from xec_deploy.errors import UsageError
 from xec_deploy.triton.config import Engine, Serving, Tensor, onnx_tensors
 
@@ -17,6 +18,7 @@ __all__ = ["ServedModel", "models_of"]
 
 PARTS: Final = ("inpainter", "regressor")
 """Parts of a graph that callers have a use for."""
+ENGINE_FOLDER: Final = "engines"
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -63,14 +65,20 @@ class ServedModel:
 
 
 def models_of(
-    bundle: Bundle, precision: str, name: str | None, inpaint: Inpaint | None
+    bundle: Bundle,
+    precision: str,
+    name: str | None,
+    inpaint: Inpaint | None,
+    *,
+    engine: Engine = "onnxruntime",
+    target: str | None = None,
 ) -> Iterator[ServedModel]:
     """Yield the models of a bundle; see :func:`~xec_deploy.triton.write_repository`.
 
     Raises
     ------
     UsageError
-        If there is no such graph, or the name is not one of a folder.
+        If there is no such graph or engine, or the name is not one of a folder.
     """
     base = name or _default_name(bundle, precision)
     if NAME.fullmatch(base) is None:
@@ -78,6 +86,9 @@ def models_of(
             f"{base!r} cannot be the name of a model",
             fix="Pass --name with letters, digits, '_', '-' and '.'.",
         )
+    if engine == "tensorrt":
+        yield _engine_model(base, bundle, precision, inpaint, target)
+        return
     file = bundle.file(precision) if inpaint is None else bundle.graph(precision, inpaint)
     yield _onnx_model(base, file, precision, inpaint)
     if precision != "fp32" or inpaint is not None:
@@ -105,4 +116,58 @@ def _onnx_model(name: str, file: Path, graph: str, inpaint: str | None) -> Serve
         inputs,
         outputs,
         extended_only=graph in {"fp16", "bf16"},
+    )
+
+
+def _engine_model(
+    name: str, bundle: Bundle, precision: str, inpaint: Inpaint | None, target: str | None
+) -> ServedModel:
+    """Return the TensorRT engine of a bundle as a model.
+
+    Raises
+    ------
+    UsageError
+        If there is none for the precision and GPU, or several.
+    BundleError
+        If it is not the file its manifest describes.
+    """
+    build = (
+        f"Build it with xec-deploy build-engine --flavour tensorrt --precision {precision}, with "
+        "the TensorRT version of the server."
+    )
+    if inpaint is not None:
+        raise UsageError(
+            "an engine has its treatment of dead channels built in",
+            where=f"--inpaint {inpaint}",
+            fix="Leave it out.",
+        )
+    found = {
+        file: record
+        for file, record in bundle.manifest.engines.items()
+        if record["flavour"] == "tensorrt"
+        and record["precision"] == precision
+        and target in {None, record["target"]}
+    }
+    if not found:
+        wanted = f"{precision} engine of TensorRT" + (f" for {target}" if target else "")
+        raise UsageError(f"the bundle has no {wanted}", where=str(bundle.path), fix=build)
+    if len(found) > 1:
+        raise UsageError(
+            f"the bundle has {len(found)} {precision} engines of TensorRT ({', '.join(found)})",
+            where=str(bundle.path),
+            fix="Choose one with --target, such as --target sm80.",
+        )
+    ((file, _),) = found.items()
+    path = bundle.path / ENGINE_FOLDER / file
+    manifest = read_engine_manifest(path)
+    smallest, _, largest = manifest.options.batch
+    if smallest > 1:
+        raise UsageError(
+            f"the engine takes {smallest} events or more, and a server runs single ones as well",
+            where=str(path),
+            fix=f"{build} Give it --batch 1 and two larger sizes.",
+        )
+    inputs, outputs = onnx_tensors(bundle.file(manifest.graph))
+    return ServedModel(
+        name, path, "tensorrt", manifest.graph, None, inputs, outputs, max_batch=largest
     )

@@ -19,6 +19,7 @@ from xec_deploy.bundle.onnx_file import file_hash
 from xec_deploy.errors import UsageError
 from xec_deploy.triton.config import (
     MODEL_FILES,
+    Engine,
     Serving,
     Tensor,
     config_text,
@@ -53,6 +54,8 @@ def write_repository(
     precision: str = "fp32",
     name: str | None = None,
     inpaint: Inpaint | None = None,
+    engine: Engine = "onnxruntime",
+    target: str | None = None,
     version: int | None = None,
     replace_config: bool = False,
 ) -> list[WrittenModel]:
@@ -76,6 +79,9 @@ def write_repository(
     name
         Of the model; of the bundle if None, with the precision unless that is fp32.  Parts of the
         graph become models ``<name>_inpainter`` and ``<name>_regressor``.
+    engine, target
+        Backend of Triton; ``tensorrt`` takes the bundle's engine of the precision for a compute
+        capability such as ``sm80``, which may be None if there is only one.
     version
         Number of the new version; the next one if None.
     replace_config
@@ -92,7 +98,7 @@ def write_repository(
         If a model of that name has other inputs or outputs, or another configuration, or the
         version is there, or nothing can be written.
     """
-    models = models_of(bundle, precision, name, inpaint)
+    models = models_of(bundle, precision, name, inpaint, engine=engine, target=target)
     try:
         return [
             _write(bundle, Path(folder), model, serving, version, replace_config=replace_config)
