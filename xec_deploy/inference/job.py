@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Any
 
 from xec_deploy.backends import AUTO, Backend, RunOptions
+from xec_deploy.backends.tuning import tune
 from xec_deploy.bundle import Bundle, open_bundle
 from xec_deploy.errors import UsageError
 from xec_deploy.events import Column, DeadChannels, EventFile, InputFile, dead_channels, open_events
@@ -109,7 +110,8 @@ class Job:
         }
         decided = _decided_before(options, targets)
         dead = dead_channels(options.dead)
-        engine = opened.backend(
+        tuned = tune(
+            opened,
             decided.backend,
             precision=decided.precision,
             options=RunOptions(
@@ -118,6 +120,13 @@ class Job:
                 sessions=decided.sessions,
                 threads=decided.threads,
             ),
+            inpaint=options.inpaint,
+        )
+        logger.info("%s", tuned)
+        engine = opened.backend(
+            tuned.backend,
+            precision=decided.precision,
+            options=tuned.options,
             inpaint=options.inpaint,
         )
         inpainting = opened.inpainting(options.inpaint)
