@@ -33,13 +33,14 @@ class FoldedBlock(nn.Module):
     def channels_last(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         """Transform (batch, height, width, channels); ``visible`` is (batch, height, width, 1)."""
         x, y = self.spatial(x, visible)
-        result: Tensor = x + self.expansion(y)
+        result: Tensor = x + self.expansion(y).reshape(x.shape)
         return result
 
     def spatial(self, x: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the residual path and the convolved map, both channels last."""
-        y = self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return (x, y) if visible is None else (x * visible, y * visible)
+        """Return the residual path and the convolved map (batch, height * width, channels)."""
+        # OpenVINO takes a permutation into a convolution if a LayerNorm of three axes follows.
+        y = self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)
+        return (x, y) if visible is None else (x * visible, y * visible.flatten(1, 2))
 
 
 class GraphProduct(nn.Module):

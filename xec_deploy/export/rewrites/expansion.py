@@ -21,7 +21,7 @@ GRN_EPS = 1e-6
 
 
 class Expansion(nn.Module):
-    """What a block does to (batch, ..., channels) between its spatial part and the residual."""
+    """What a block does to (batch, places, channels) between its spatial part and the residual."""
 
     def __init__(self, block: ConvNeXtV2Block | HexNeXtBlock) -> None:
         super().__init__()
@@ -35,20 +35,18 @@ class Expansion(nn.Module):
         self.bias = constant(exact(second.bias) + second_weight @ exact(block.grn.beta), like)
 
     def hidden(self, y: Tensor) -> Tensor:
-        """Turn (batch, ..., channels) into (batch, ..., 4 channels), before GRN."""
+        """Turn (batch, places, channels) into (batch, places, 4 channels), before GRN."""
         y = functional.layer_norm(y, self.shape, eps=self.eps)
         return functional.gelu(y @ self.first + self.first_bias)
 
     def weight(self, hidden: Tensor) -> Tensor:
         """Return the second weight with the scale of GRN, (batch, 4 channels, channels)."""
         # A product and a sum: ONNX Runtime takes six times as long for a norm over these axes.
-        square = (hidden * hidden).sum(dim=tuple(range(1, hidden.ndim - 1)))
-        response = torch.sqrt(square)
+        response = torch.sqrt((hidden * hidden).sum(dim=1))
         scale = response / (response.mean(dim=-1, keepdim=True) + GRN_EPS)
         return self.second * (1.0 + self.gamma * scale).unsqueeze(-1)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Transform (batch, ..., channels)."""
+        """Transform (batch, places, channels)."""
         hidden = self.hidden(y)
-        result = hidden.flatten(1, -2) @ self.weight(hidden) + self.bias
-        return result.reshape(y.shape)
+        return hidden @ self.weight(hidden) + self.bias

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from xec_deploy.export.rewrites.blocks import FoldedBlock
 from xec_deploy.export.rewrites.replace import constant, exact, replace
+from xec_train.models.research.blocks import LAYER_NORM_EPS
 from xec_train.models.research.encoder import FaceBackbone
 
 __all__ = ["RESIZED", "ChannelsLastBackbone", "channels_last"]
@@ -44,7 +45,8 @@ class Downsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Turn (batch, height, width, channels) into (batch, height // 2, width // 2, outputs)."""
         height, width, channels = x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
-        x = functional.layer_norm(x[:, : 2 * height, : 2 * width], (channels,), eps=1e-6)
+        x = functional.layer_norm(x.flatten(1, 2), (channels,), eps=LAYER_NORM_EPS).reshape(x.shape)
+        x = x[:, : 2 * height, : 2 * width]
         rows = x.reshape(-1, height, 2, width, 2 * channels).transpose(2, 3)
         return rows.reshape(-1, height, width, 4 * channels) @ self.weight + self.bias
 
@@ -56,7 +58,7 @@ class ChannelsLastBackbone(nn.Module):
         super().__init__()
         self.convolution = backbone.stem[0]
         norm = backbone.stem[1]
-        self.norm = nn.LayerNorm(norm.weight.shape[0], eps=1e-6)  # type: ignore[index]
+        self.norm = nn.LayerNorm(norm.weight.shape[0], eps=LAYER_NORM_EPS)  # type: ignore[index]
         self.norm.weight, self.norm.bias = norm.weight, norm.bias  # type: ignore[assignment]
         self.stage1 = nn.ModuleList(backbone.stage1)
         self.downsample = Downsample(backbone.downsample)
@@ -72,7 +74,8 @@ class ChannelsLastBackbone(nn.Module):
     def maps(self, image: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the map before the last block, channels last, and what is visible there."""
         image = image if visible is None else image * visible
-        x: Tensor = self.norm(self.convolution(image).permute(0, 2, 3, 1))
+        x = self.convolution(image).permute(0, 2, 3, 1)
+        x = self.norm(x.flatten(1, 2)).reshape(x.shape)
         seen = _resized(visible, x)
         for block in self.stage1:
             x = cast("FoldedBlock", block).channels_last(x, seen)

@@ -77,7 +77,7 @@ class ResizedBackbone(ChannelsLastBackbone):
         x, y = block.spatial(x, visible)
         hidden = block.expansion.hidden(y)
         residual, resized = (
-            weights @ value.flatten(1, 2).index_select(1, pixels) for value in (x, hidden)
+            weights @ value.index_select(1, pixels) for value in (x.flatten(1, 2), hidden)
         )
         # The weights of a place sum to one, so the bias stays what it is.
         result = residual + resized @ block.expansion.weight(hidden) + block.expansion.bias
