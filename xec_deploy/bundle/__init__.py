@@ -1,6 +1,7 @@
 """Bundles: models with everything needed to trust their numbers."""
 
-from xec_deploy.bundle.bundle import Bundle, open_bundle, shipped_bundle, write_bundle
+from xec_deploy.bundle.add import add_graph
+from xec_deploy.bundle.bundle import Bundle, Inpaint, open_bundle, shipped_bundle, write_bundle
 from xec_deploy.bundle.golden import (
     FP32_GATE,
     GoldenEvents,
@@ -13,6 +14,7 @@ from xec_deploy.bundle.manifest import (
     TASK_OUTPUTS,
     DeadChannelPolicy,
     GraphRecord,
+    InpainterRecord,
     Manifest,
     Output,
     TaskRecord,
@@ -26,9 +28,12 @@ __all__ = [
     "DeadChannelPolicy",
     "GoldenEvents",
     "GraphRecord",
+    "Inpaint",
+    "InpainterRecord",
     "Manifest",
     "Output",
     "TaskRecord",
+    "add_graph",
     "compare_with_golden",
     "open_bundle",
     "shipped_bundle",

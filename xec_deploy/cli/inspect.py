@@ -109,9 +109,11 @@ def _outputs(model: onnx.ModelProto, manifest: Manifest) -> dict[str, str]:
         if task is not None and manifest.io == "raw":
             text = ", ".join(f"{o.name} [{o.unit or '1'}]" for o in task.outputs)
         elif task is not None:
-            text += " as the head emits" + (
-                ": means, log variances" if task.has_sigma else ""
-            ) + (", of the logarithm" if task.log_transform else "")
+            text += (
+                " as the head emits"
+                + (": means, log variances" if task.has_sigma else "")
+                + (", of the logarithm" if task.log_transform else "")
+            )
         described[port.name] = text
     return described
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from xec_deploy.bundle import FP32_GATE, Bundle, compare_with_golden, write_bundle
 from xec_deploy.detector.constants import N_SENSORS
@@ -15,11 +15,16 @@ from xec_deploy.detector.layout import LayoutName
 from xec_deploy.errors import UsageError, nearest
 from xec_deploy.export.describe import describe
 from xec_deploy.export.golden import golden_events, run_float64
-from xec_deploy.export.graph import DeployedEncoder, DeployedInpainter, DeployedRegressor
+from xec_deploy.export.graph import DeployedInpainter
 from xec_deploy.export.models import Deployed, write_graphs
-from xec_deploy.export.source import Checkpoint, open_inpainter, open_source
-from xec_train.checkpoint import InpainterCheckpoint, MAECheckpoint, RegressorCheckpoint
-from xec_train.models import Regressor, TaskName
+from xec_deploy.export.source import (
+    Checkpoint,
+    deployed_module,
+    open_inpainter,
+    open_source,
+)
+from xec_train.checkpoint import InpainterCheckpoint, RegressorCheckpoint
+from xec_train.models import TaskName
 
 __all__ = ["BUNDLE_SUFFIX", "export_bundle"]
 
@@ -90,7 +95,7 @@ def export_bundle(
         else None
     )
     manifest = describe(source, filler, folder.stem, log_transform, io, max_dead)
-    deployed = Deployed(manifest, _module(source, log_transform), _filler(filler))
+    deployed = Deployed(manifest, deployed_module(source, log_transform), _filler(filler))
     with tempfile.TemporaryDirectory() as scratch:
         graphs, kept = write_graphs(deployed, Path(scratch), parts=parts)
         golden = golden_events(deployed.unfilled)
@@ -156,20 +161,6 @@ def _check_options(
                 where=where,
                 fix="Leave it out.",
             )
-
-
-def _module(
-    source: Checkpoint, log_transform: tuple[TaskName, ...] | None
-) -> DeployedRegressor | DeployedInpainter | DeployedEncoder:
-    normalisation = source.normalisation
-    assert normalisation is not None  # noqa: S101 - nothing is left open
-    if isinstance(source, RegressorCheckpoint):
-        logarithmic = source.log_transform if log_transform is None else log_transform
-        return DeployedRegressor(cast("Regressor", source.model), normalisation, logarithmic)
-    if isinstance(source, InpainterCheckpoint):
-        return DeployedInpainter(source.model, normalisation)
-    encoder = source.model.encoder if isinstance(source, MAECheckpoint) else source.model
-    return DeployedEncoder(encoder, normalisation)
 
 
 def _filler(source: InpainterCheckpoint | None) -> DeployedInpainter | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from xec_deploy.detector.layout import LayoutName
 from xec_deploy.errors import UsageError
+from xec_deploy.export.graph import DeployedEncoder, DeployedInpainter, DeployedRegressor
 from xec_deploy.normalisation import Normalisation
 from xec_train.checkpoint import (
     EncoderCheckpoint,
@@ -17,8 +18,9 @@ from xec_train.checkpoint import (
     load_checkpoint,
     load_inpainter,
 )
+from xec_train.models import Regressor, TaskName
 
-__all__ = ["Checkpoint", "open_inpainter", "open_source"]
+__all__ = ["Checkpoint", "deployed_module", "open_inpainter", "open_source"]
 
 Checkpoint: TypeAlias = (
     RegressorCheckpoint | MAECheckpoint | InpainterCheckpoint | EncoderCheckpoint
@@ -49,6 +51,21 @@ def open_inpainter(
     loaded = load_inpainter(path, layout=layout, config=config)
     _nothing_assumed(loaded, str(path), "--inpainter-set")
     return loaded
+
+
+def deployed_module(
+    source: Checkpoint, log_transform: tuple[TaskName, ...] | None
+) -> DeployedRegressor | DeployedInpainter | DeployedEncoder:
+    """Return a checkpoint's network with raw events in; ``log_transform`` None is what it says."""
+    normalisation = source.normalisation
+    assert normalisation is not None  # noqa: S101 - nothing is left open
+    if isinstance(source, RegressorCheckpoint):
+        logarithmic = source.log_transform if log_transform is None else log_transform
+        return DeployedRegressor(cast("Regressor", source.model), normalisation, logarithmic)
+    if isinstance(source, InpainterCheckpoint):
+        return DeployedInpainter(source.model, normalisation)
+    encoder = source.model.encoder if isinstance(source, MAECheckpoint) else source.model
+    return DeployedEncoder(encoder, normalisation)
 
 
 def _nothing_assumed(loaded: Checkpoint, where: str, flag: str) -> None:

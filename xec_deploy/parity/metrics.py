@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xec_deploy.bundle import Manifest, yardstick
+from xec_deploy.bundle.manifest import FILLED_OUTPUT
 from xec_deploy.parity.events import EventLabel
 from xec_deploy.parity.results import Comparison, WorstEvent
 
@@ -23,14 +24,35 @@ WORST_EVENTS: Final = 3
 
 @dataclass(frozen=True)
 class _Column:
-    """One quantity: where its values are and what they are measured in."""
+    """One quantity: where its values are and what they are measured in.
+
+    ``index`` None stands for the component of each event that differs most, of outputs with
+    thousands of them.
+    """
 
     tensor: str
-    index: int
+    index: int | None
     quantity: str
     unit: str | None
     resolution: float
     assumed: bool
+
+    def take(
+        self, outputs: Outputs, reference: Outputs
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the values (events,) of an engine and of the reference."""
+        parts = [part[self.tensor].astype(np.float64) for part in (outputs, reference)]
+        if self.index is not None:
+            return parts[0][:, self.index], parts[1][:, self.index]
+        values, expected = (part.reshape(len(part), -1) for part in parts)
+        # What both have as infinite or not a number is the same.
+        with np.errstate(invalid="ignore"):
+            size = np.abs(values - expected)
+        both = ~np.isfinite(values) & ~np.isfinite(expected)
+        size = np.where(both, 0.0, np.where(np.isnan(size), np.inf, size))
+        worst = size.argmax(axis=1)
+        rows = np.arange(len(values))
+        return values[rows, worst], expected[rows, worst]
 
 
 def compare(
@@ -60,11 +82,7 @@ def compare(
             unit=column.unit,
             resolution=column.resolution,
             assumed_resolution=column.assumed,
-            **_figures(
-                outputs[column.tensor][:, column.index].astype(np.float64),
-                reference[column.tensor][:, column.index],
-                labels,
-            ),
+            **_figures(*column.take(outputs, reference), labels),
             **facts,
         )
         for column in _columns(manifest, reference)
@@ -73,9 +91,13 @@ def compare(
 
 def _columns(manifest: Manifest, reference: Outputs) -> Iterator[_Column]:
     for tensor in manifest.output_names:
-        task = manifest.tasks[tensor.removesuffix("_sigma")]
-        suffix = "" if tensor in manifest.tasks else "_sigma"
         scale, assumed = yardstick(manifest, tensor, reference[tensor])
+        task = manifest.tasks.get(tensor.removesuffix("_sigma"))
+        if task is None:
+            unit = "photons" if tensor == FILLED_OUTPUT else None
+            yield _Column(tensor, None, f"{tensor}, worst", unit, float(scale.min()), assumed)
+            continue
+        suffix = "" if tensor in manifest.tasks else "_sigma"
         for index, output in enumerate(task.outputs):
             name = output.name + suffix
             yield _Column(tensor, index, name, output.unit, float(scale[index]), assumed)
