@@ -20,8 +20,8 @@ from xec_deploy.events.failures import file_boundary, place
 
 __all__ = ["BLOCK_BYTES", "BranchSource", "Ragged", "RowStream", "Rows", "as_rows"]
 
-BLOCK_BYTES = 8 * 2**20
-"""Decompressed bytes of a block: four branches of it stay within 32 MiB."""
+BLOCK_BYTES = 4 * 2**20
+"""Decompressed bytes of a block: two of each of four branches stay within 32 MiB."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,6 +43,7 @@ class OpenTree:
 
     def __init__(self, path: str, tree: str | None) -> None:
         self.path = path
+        self._descriptor: int | None = None
         options: dict[str, Any] = {"array_cache": None}
         if not is_url(path):
             check_local_file(path)
@@ -51,6 +53,8 @@ class OpenTree:
         # once, so a cache would only hold memory
         with file_boundary(path, "opening", fix=REMOTE_FIX if is_url(path) else LOCAL_FIX):
             self._file: Any = uproot.open({path: None}, **options)
+            if not is_url(path):
+                self._descriptor = os.open(path, os.O_RDONLY)
         try:
             with file_boundary(path, "reading the list of contents"):
                 classes = self._file.classnames(recursive=True, cycle=False)
@@ -88,6 +92,9 @@ class OpenTree:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def source(self, branch: str) -> BranchSource:
         """Return a branch to be read in blocks.
@@ -110,7 +117,7 @@ class OpenTree:
                 if self.is_rntuple:
                     source = RNTupleField(self._tree, branch)
                 else:
-                    source = TTreeBranch(self._tree[branch])
+                    source = TTreeBranch(self._tree[branch], self._descriptor)
             except TypeError as error:
                 raise InputError(
                     str(error), where=where, fix="Name a numeric branch of fixed size."

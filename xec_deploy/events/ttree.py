@@ -12,6 +12,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
+from xec_deploy.events.baskets import BasketReader
 from xec_deploy.events.columns import BLOCK_BYTES, Ragged
 
 __all__ = ["TTreeBranch"]
@@ -29,6 +30,8 @@ class TTreeBranch:
     ----------
     branch
         The uproot branch.
+    descriptor
+        The open file if it is a local one, to read baskets of plain arrays faster than uproot.
 
     Raises
     ------
@@ -36,8 +39,9 @@ class TTreeBranch:
         If the branch does not hold numbers.
     """
 
-    def __init__(self, branch: Any) -> None:
+    def __init__(self, branch: Any, descriptor: int | None = None) -> None:
         self._branch = branch
+        self._descriptor = descriptor
         self.name = str(branch.name)
         self.typename = str(branch.typename)
         interpretation = branch.interpretation
@@ -74,6 +78,27 @@ class TTreeBranch:
         magic = self._branch.file.source.chunk(start, start + 2).raw_data
         return CODEC_OF_MAGIC.get(bytes(magic), "unknown")
 
+    @cached_property
+    def _plain(self) -> BasketReader | None:
+        """Reader of the baskets; None where uproot must do it."""
+        branch = self._branch
+        if (
+            self._descriptor is None
+            or self.shape is None
+            or type(branch.interpretation) is not uproot.interpretation.numerical.AsDtype
+            or branch.embedded_baskets
+        ):
+            return None
+        count = int(branch.num_baskets)
+        return BasketReader(
+            self._descriptor,
+            self.dtype.newbyteorder(">"),
+            math.prod(self.shape),
+            np.asarray(branch.entry_offsets, np.int64),
+            np.asarray(branch.member("fBasketSeek")[:count], np.int64),
+            np.asarray(branch.member("fBasketBytes")[:count], np.int64),
+        )
+
     @property
     def units(self) -> int:
         """Number of baskets."""
@@ -104,6 +129,8 @@ class TTreeBranch:
 
     def read_entries(self, first: int, last: int) -> NDArray[Any] | Ragged:
         """Decompress the baskets that hold entries ``first`` to ``last``."""
+        if self._plain is not None and self.shape is not None:
+            return self._plain.read(first, last).reshape(last - first, *self.shape)
         options = {"entry_start": first, "entry_stop": last, "array_cache": None}
         if self.shape is not None:
             values: NDArray[Any] = self._branch.array(library="np", **options)
