@@ -52,7 +52,6 @@ def test_a_gate_that_is_not_kept_is_exit_4(shifted):
     [
         (["absent.xec"], "no such bundle"),
         ([shipped_bundle(), "--against", "tensort"], "no engine 'tensort'"),
-        ([shipped_bundle(), "--against", "torch"], "--checkpoint"),
         ([shipped_bundle(), "--data", "absent.root"], "absent.root"),
     ],
 )

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from xec_deploy.backends import present_backends
 from xec_deploy.bundle import write_bundle
 from xec_deploy.bundle.onnx_file import load_onnx
 from xec_deploy.cpp import Model
 from xec_deploy.errors import BundleError, CheckFailed, InputError, UsageError
 from xec_deploy.parity import check_parity
+from xec_deploy.parity.engines import default_engines
 from xec_deploy.parity.events import golden_events, read_events
 from xec_deploy.parity.preprocessing import compare_preprocessing
 from xec_deploy.parity.reference import graph_reference
@@ -39,7 +39,7 @@ def test_every_engine_passes_on_golden_and_other_events(report, bundle):
     found = {(part.engine, part.event_set, part.precision) for part in report.comparisons}
     assert found == {
         (engine, events, precision)
-        for engine in (*present_backends(), "cpp")
+        for engine in default_engines(None)
         for events in ("golden", "data")
         for precision in bundle.manifest.graphs
     }
@@ -124,7 +124,6 @@ def test_a_lone_file_needs_events(bundle, events):
     ("options", "message"),
     [
         ({"against": ["onnxruntme"]}, "Did you mean 'onnxruntime'"),
-        ({"against": ["torch"]}, "--checkpoint"),
         ({"events": 0}, "--events 1"),
     ],
 )

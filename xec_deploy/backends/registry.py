@@ -71,6 +71,15 @@ BACKENDS: Final[dict[str, Engine]] = {
         {"cpu": "xec_deploy.backends.openvino_cpu:OpenVinoBackend"},
         arithmetic=("bf16",),
     ),
+    "torch": Engine(
+        "torch",
+        "train",
+        {
+            "cpu": "xec_deploy.backends.torch_backend:TorchBackend",
+            "cuda": "xec_deploy.backends.torch_backend:TorchBackend",
+        },
+        candidate=False,
+    ),
 }
 """Engines by name."""
 
