@@ -86,7 +86,7 @@ def _factor(
     weight = np.maximum(np.max(rows, axis=0), SMALLEST).astype(np.float64)
     activation = np.maximum(maxima, SMALLEST).astype(np.float64)
     logarithm = alpha * np.log(activation) - (1 - alpha) * np.log(weight)
-    return np.exp(logarithm - logarithm.mean()).astype(np.float32)
+    return np.asarray(np.exp(logarithm - logarithm.mean()), np.float32)
 
 
 def _multiplied(graph: Graph, layer: Layer, factor: NDArray[np.float32]) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import onnx
 
-from xec_deploy.bundle import Bundle, open_bundle
-from xec_deploy.bundle.bundle import MANIFEST_FILE
-from xec_deploy.bundle.manifest import METADATA_KEY
-from xec_deploy.bundle.onnx_file import graph_record
+from xec_deploy.bundle import Bundle, add_graph
 
 __all__ = ["graph_name", "stored_record", "write_graph"]
 
@@ -32,39 +31,21 @@ def stored_record(bundle: Bundle, name: str) -> Mapping[str, Any] | None:
 def write_graph(
     bundle: Bundle, name: str, model: onnx.ModelProto, origin: Mapping[str, Any]
 ) -> Bundle:
-    """Add a graph to a bundle, replacing one of the same name, and open the bundle again.
+    """Check a graph and add it to a bundle; return the bundle opened again.
 
     Parameters
     ----------
     bundle
         A folder.
     name
-        Of the graph; the file is ``NAME.onnx``.
+        Of the graph.
     model
-        The graph; the manifest is put into its metadata.
+        The graph.
     origin
         How it was made, for the manifest.
     """
-    del model.metadata_props[:]
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, bundle.manifest.without_hashes().model_dump_json()
-    del model.graph.value_info[:]
     onnx.checker.check_model(model, full_check=True)
-    folder = bundle.path
-    file = folder / f"{name}.onnx"
-    part = folder / f"{name}.onnx.part"
-    manifest_part = folder / f"{MANIFEST_FILE}.part"
-    try:
-        part.write_bytes(model.SerializeToString(deterministic=True))
-        record = graph_record(part).model_copy(update={"file": file.name, "origin": dict(origin)})
-        manifest = bundle.manifest.model_copy(
-            update={"graphs": {**bundle.manifest.graphs, name: record}}
-        )
-        text = manifest.model_dump_json(indent=2) + "\n"
-        manifest_part.write_text(text, encoding="utf-8")
-        part.replace(file)
-        manifest_part.replace(folder / MANIFEST_FILE)
-    finally:
-        part.unlink(missing_ok=True)
-        manifest_part.unlink(missing_ok=True)
-    return open_bundle(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / f"{name}.onnx"
+        file.write_bytes(model.SerializeToString(deterministic=True))
+        return add_graph(bundle, name, file, origin)
