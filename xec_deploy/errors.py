@@ -20,6 +20,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "MissingExtra",
+    "OutputBusy",
     "OutputError",
     "PartialFailure",
     "UsageError",
@@ -76,6 +77,10 @@ def _rebuild(cls: type[XecError], what: str, where: str | None, fix: str | None)
 
 class UsageError(XecError):
     """The command, its options or a configuration file are wrong."""
+
+
+class OutputBusy(UsageError):
+    """Another job is writing the same results."""
 
 
 class InputError(XecError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from rich.text import Text
 from xec_deploy.backends import AUTO, BACKENDS
 from xec_deploy.cli.console import output_console
 from xec_deploy.cli.progress import progress_of
+from xec_deploy.cluster import infer_on_cluster
 from xec_deploy.errors import ExitCode, XecError
 from xec_deploy.inference import FileResult, InferenceSummary
 from xec_deploy.inference import infer as run_inference
@@ -76,6 +78,12 @@ _RESULTS: dict[str, Callable[[FileResult], Text]] = {
 @click.option("--format", "format_", default="ttree", show_default=True, help="ttree or rntuple.")
 @click.option("--single", is_flag=True, help="Join the results of all inputs in one file.")
 @click.option("--force", is_flag=True, help="Replace existing results.")
+@click.option(
+    "--dask",
+    metavar="CLUSTER",
+    help="Run on a Dask cluster: the address of a scheduler, local:N for N processes here, or "
+    "slurm:FILE, htcondor:FILE for jobs with the settings in a YAML file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def infer(
     bundle: str,
@@ -102,6 +110,7 @@ def infer(
     format_: str,
     single: bool,
     force: bool,
+    dask: str | None,
     as_json: bool,
 ) -> int:
     """Run BUNDLE over files of raw events and write physics numbers.
@@ -112,9 +121,10 @@ def infer(
     the same command continues it.
     """
     stopped: XecError | None = None
+    run = run_inference if dask is None else partial(infer_on_cluster, dask)
     try:
         with progress_of("infer") as progress:
-            summary = run_inference(
+            summary = run(
                 bundle,
                 inputs,
                 output,
