@@ -127,6 +127,10 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
         throw BundleError("the graph takes '" + io + "' inputs, not raw events", where,
                           "Export the bundle without --io.");
     }
+    if (const auto kind = record.get<std::string>("kind", "regressor"); kind == "encoder") {
+        throw BundleError("the model is an encoder, whose tokens this library does not give", where,
+                          "Export a regressor or an inpainter.");
+    }
     Manifest manifest;
     manifest.name = record.get<std::string>("name");
     manifest.producer = record.get<std::string>("producer");
@@ -151,7 +155,7 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
 bool same_model(const std::string& json, const std::string& other) {
     nlohmann::json first = parse(json, "manifest");
     nlohmann::json second = parse(other, "manifest");
-    for (const char* hash : {"graphs", "golden_sha256"}) {
+    for (const char* hash : {"graphs", "parts", "engines", "golden_sha256"}) {
         first.erase(hash);
         second.erase(hash);
     }

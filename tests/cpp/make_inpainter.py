@@ -16,6 +16,7 @@ from xec_deploy.detector import N_SENSORS
 from xec_deploy.normalisation import Normalisation
 
 MANIFEST = Manifest(
+    kind="inpainter",
     name="mean",
     producer="test",
     layout="physical",

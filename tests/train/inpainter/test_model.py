@@ -140,6 +140,7 @@ def test_checkpoint(tmp_path, x):
 def test_onnx(tmp_path, raw):
     model = Filled(build()).eval()
     manifest = Manifest(
+        kind="inpainter",
         name="fill",
         producer="test",
         layout="physical",
