@@ -24,6 +24,7 @@ COMMANDS = {
     "infer": ("xec_deploy.cli.infer:infer", "Files of raw events to physics numbers."),
     "quantize": ("xec_deploy.cli.quantize:quantize", "Lower precision that passes its gate."),
     "parity": ("xec_deploy.cli.parity:parity", "How far every engine is from float64."),
+    "bench": ("xec_deploy.cli.bench:bench", "Events a second, and where the time goes."),
     "slurm": ("xec_deploy.cli.slurm:slurm", "Print a job array that infers a run list."),
     "triton": ("xec_deploy.cli.triton:triton", "Write a model repository for Triton."),
     "merge": ("xec_deploy.cli.merge:merge", "Join results in one file."),

@@ -23,9 +23,12 @@ LINE_INTERVAL_S: Final = 30.0
 
 
 @contextmanager
-def progress_of(task: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Yield a function to be called with the number of events just done."""
+def progress_of(
+    task: str, total: int | None = None, *, unit: str = "events"
+) -> Iterator[Callable[[int], None]]:
+    """Yield a function to be called with the number of events (or ``unit``) just done."""
     console = Console(stderr=True)
+    digits = 0 if unit == "events" else 1
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),
@@ -42,7 +45,7 @@ def progress_of(task: str, total: int | None = None) -> Iterator[Callable[[int],
                 bars.advance(bar, count)
                 state = bars.tasks[0]
                 if state.speed:
-                    bars.update(bar, rate=f"{state.speed:.0f} events/s")
+                    bars.update(bar, rate=f"{state.speed:.{digits}f} {unit}/s")
 
             yield advance
         return
@@ -57,6 +60,8 @@ def progress_of(task: str, total: int | None = None) -> Iterator[Callable[[int],
             last = now
             of_total = f" of {total}" if total is not None else ""
             rate = done / (now - start)
-            console.print(f"{task}: {done}{of_total} events, {rate:.0f} events/s", highlight=False)
+            console.print(
+                f"{task}: {done}{of_total} {unit}, {rate:.{digits}f} {unit}/s", highlight=False
+            )
 
     yield log
