@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -173,11 +174,9 @@ def exit_code(summary: InferenceSummary) -> ExitCode:
 
 
 def print_summary(summary: InferenceSummary) -> None:
-    """Print one row per input file."""
-    table = Table("input", "entries", "events/s", "status", "result", box=None, pad_edge=False)
+    """Print one row per input file, and what ran."""
+    table = Table("input", "entries", "status", "result", box=None, pad_edge=False)
     for file in summary.files:
-        made = file.entries - file.resumed
-        rate = f"{made / file.seconds:.0f}" if file.seconds and made else ""
         marks = ", ".join(
             f"{count} {name.lower().replace('_', ' ')}"
             for name, count in file.status_counts.items()
@@ -185,5 +184,24 @@ def print_summary(summary: InferenceSummary) -> None:
         result = _RESULTS[file.outcome](file)
         entries = str(file.entries) if file.outcome != "failed" else ""
         # As Text, because a name such as "run[b].root" would be taken for markup.
-        table.add_row(Text(Path(file.input).name), entries, rate, marks or "", result)
-    output_console().print(table)
+        table.add_row(Text(Path(file.input).name), entries, marks or "", result)
+    console = output_console()
+    console.print(table)
+    for line in _closing_lines(summary):
+        console.print(Text(line))
+
+
+def _closing_lines(summary: InferenceSummary) -> Iterator[str]:
+    """Say how much was done, how fast, with what, and which channels counted as dead."""
+    counts = Counter(file.outcome for file in summary.files)
+    line = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    made = sum(file.entries - file.resumed for file in summary.of("done"))
+    seconds = summary.stages.get("total", 0.0)
+    if made and seconds:
+        line += f"; {made} events in {seconds:.1f} s, {made / seconds:.0f} events/s"
+    yield line
+    if summary.engine:
+        yield (
+            "{name} on {device} in {precision}; dead channels: {dead_channels}, and those with "
+            "invalid values; inpainting: {inpainting}".format_map(summary.engine)
+        )
