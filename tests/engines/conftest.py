@@ -16,11 +16,13 @@ def node(operator, given, results, name, **attributes):
     return helper.make_node(operator, given, results, name, **attributes)
 
 
+FIRST = np.random.default_rng(3).normal(size=(SENSORS, HIDDEN)).astype(np.float32) / SENSORS
+SECOND = np.full((HIDDEN, 1), 1e-3, np.float32)
+
+
 def graph_of(precision, manifest):
     """Two matrix products from live photons to an energy."""
-    random = np.random.default_rng(3)
-    first = random.normal(size=(SENSORS, HIDDEN)).astype(np.float32) / SENSORS
-    second = np.full((HIDDEN, 1), 1e-3, np.float32)
+    first, second = FIRST, SECOND
     constants = {"zero": np.float32(0), "second": second}
     nodes = [node("Where", ["dead", "zero", "npho"], ["live"], "mask")]
     match precision:
@@ -92,12 +94,13 @@ def make_bundle(small_manifest, tmp_path_factory):
                 change[precision](model)
             files[precision] = source / f"{precision}.onnx"
             onnx.save_model(model, str(files[precision]))
-        random = np.random.default_rng(5)
+        npho = np.random.default_rng(5).uniform(0, 1000, (8, SENSORS)).astype(np.float32)
+        energy = np.maximum(npho.astype(np.float64) @ FIRST, 0) @ SECOND.astype(np.float64)
         events = GoldenEvents(
-            random.uniform(0, 1000, (8, SENSORS)).astype(np.float32),
+            npho,
             np.zeros((8, SENSORS), np.float32),
             np.zeros((8, SENSORS), bool),
-            {"energy": np.zeros((8, 1))},
+            {"energy": energy},
         )
         return write_bundle(folder / "small.xec", small_manifest, files, events)
 

@@ -71,6 +71,7 @@ BACKENDS: Final[dict[str, Engine]] = {
         {"cpu": "xec_deploy.backends.openvino_cpu:OpenVinoBackend"},
         arithmetic=("bf16",),
     ),
+    "tensorrt": Engine("pycuda", "gpu", {"cuda": "xec_deploy.engines.runner:TensorRtBackend"}),
     "torch": Engine(
         "torch",
         "train",

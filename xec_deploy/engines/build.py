@@ -19,7 +19,7 @@ from xec_deploy.engines.manifest import (
     engine_key,
 )
 from xec_deploy.engines.process import NotBuilt, Progress, run_worker
-from xec_deploy.engines.store import keep, list_in_bundle, reusable, scratch
+from xec_deploy.engines.store import FOLDER, keep, list_in_bundle, reusable, scratch
 from xec_deploy.engines.target import choose_flavour, choose_target
 from xec_deploy.engines.verify import host_architecture
 from xec_deploy.errors import CheckFailed, UsageError, nearest
@@ -35,7 +35,6 @@ LADDER: Final[dict[str, tuple[str, ...]]] = {
 """What is tried, in this order, for a precision that is asked for."""
 GRAPHS: Final = {"int8": "int8-trt", "fp16": "fp16", "bf16": "bf16", "fp32": "fp32"}
 """Names of the bundle's graphs by precision."""
-FOLDER: Final = "engines"
 _CHECKED_BY_BUILDING: Final = "E20"
 
 Fallback = FallbackRecord

@@ -6,13 +6,17 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from xec_deploy.bundle import Bundle, Manifest
 from xec_deploy.bundle.bundle import MANIFEST_FILE
 from xec_deploy.engines.manifest import EngineManifest, manifest_path, read_engine_manifest
 from xec_deploy.errors import BundleError
 
-__all__ = ["keep", "list_in_bundle", "reusable", "scratch"]
+__all__ = ["FOLDER", "keep", "list_in_bundle", "reusable", "scratch"]
+
+FOLDER: Final = "engines"
+"""Of a bundle, where its engines are."""
 
 
 def reusable(path: Path, key: str) -> EngineManifest | None:
