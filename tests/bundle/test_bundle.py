@@ -9,8 +9,8 @@ import pytest
 
 from xec_deploy import open_bundle
 from xec_deploy.bundle import FP32_GATE, shipped_bundle, worst_difference
-from xec_deploy.bundle.bundle import write_bundle
 from xec_deploy.bundle.onnx_file import canonical_hash, file_hash, load_onnx
+from xec_deploy.bundle.opening import write_bundle
 from xec_deploy.errors import BundleError, CheckFailed, UsageError
 
 

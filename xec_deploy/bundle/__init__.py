@@ -1,7 +1,7 @@
 """Bundles: models with everything needed to trust their numbers."""
 
 from xec_deploy.bundle.add import add_graph
-from xec_deploy.bundle.bundle import Bundle, Inpaint, open_bundle, shipped_bundle, write_bundle
+from xec_deploy.bundle.bundle import Bundle, Inpaint
 from xec_deploy.bundle.golden import (
     FP32_GATE,
     GoldenEvents,
@@ -19,6 +19,7 @@ from xec_deploy.bundle.manifest import (
     Output,
     TaskRecord,
 )
+from xec_deploy.bundle.opening import open_bundle, shipped_bundle, write_bundle
 
 __all__ = [
     "FP32_GATE",

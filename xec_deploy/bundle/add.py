@@ -10,9 +10,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from xec_deploy.bundle.bundle import LONE_PRECISION, MANIFEST_FILE, Bundle, open_bundle
+from xec_deploy.bundle.bundle import LONE_PRECISION, Bundle
+from xec_deploy.bundle.files import MANIFEST_FILE
 from xec_deploy.bundle.manifest import METADATA_KEY
 from xec_deploy.bundle.onnx_file import graph_record, load_onnx
+from xec_deploy.bundle.opening import open_bundle
 from xec_deploy.errors import BundleError, UsageError
 
 __all__ = ["add_graph"]

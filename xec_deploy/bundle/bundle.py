@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
-import onnx
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ValidationError
 
 from xec_deploy import __version__
 from xec_deploy.backends import AUTO, Backend, RunOptions
-from xec_deploy.bundle.compose import cached_graph, embed_manifest
+from xec_deploy.bundle.compose import cached_graph
 from xec_deploy.bundle.engine import open_engine
 from xec_deploy.bundle.golden import GoldenEvents
 from xec_deploy.bundle.legacy import raw_graph
-from xec_deploy.bundle.manifest import GraphRecord, Manifest, PartName
-from xec_deploy.bundle.onnx_file import file_hash, graph_record, load_onnx, manifest_of_onnx
+from xec_deploy.bundle.manifest import Manifest, PartName
+from xec_deploy.bundle.onnx_file import file_hash, graph_record, load_onnx
 from xec_deploy.detector.constants import N_SENSORS
-from xec_deploy.errors import BundleError, UsageError, nearest
+from xec_deploy.errors import UsageError, nearest
 
 __all__ = [
-    "GOLDEN_FILE",
-    "MANIFEST_FILE",
     "Bundle",
     "Inpaint",
-    "open_bundle",
-    "shipped_bundle",
-    "write_bundle",
 ]
 
-MANIFEST_FILE: Final = "manifest.json"
-GOLDEN_FILE: Final = "golden.npz"
 LONE_PRECISION: Final = "fp32"
 
 Inpaint: TypeAlias = Literal["model", "solid-angle", "neighbours", "none"]
@@ -185,7 +173,8 @@ class Bundle:
         if self.manifest.io == "raw":
             return file
         return cached_graph(
-            f"raw {file_hash(file)} {__version__}", lambda: _raw(file, self.manifest)
+            f"raw {file_hash(file)} {__version__}",
+            lambda: raw_graph(load_onnx(file), self.manifest),
         )
 
     def backend(
@@ -286,150 +275,3 @@ class Bundle:
             "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
             **{f"{key}_sha256": v for key, v in graphs.items()},
         }
-
-
-def open_bundle(path: str | PathLike[str], *, verify: bool = True) -> Bundle:
-    """Open a bundle folder or a lone ONNX file and verify its hashes.
-
-    Golden events are run when an engine is first asked for.
-
-    Raises
-    ------
-    BundleError
-        If a file is missing, was changed, or disagrees with the manifest.
-    """
-    folder = Path(path)
-    if folder.is_file():
-        manifest = manifest_of_onnx(load_onnx(folder), str(folder))
-        return Bundle(folder, manifest, golden=None)
-    if not folder.is_dir():
-        raise BundleError(
-            "no such bundle", where=str(path), fix="Pass a folder NAME.xec or an ONNX file."
-        )
-    manifest = _read_manifest(folder)
-    if verify:
-        _verify_hashes(folder, manifest)
-    return Bundle(folder, manifest, GoldenEvents.load(folder / GOLDEN_FILE))
-
-
-def write_bundle(
-    folder: Path,
-    manifest: Manifest,
-    graphs: Mapping[str, Path],
-    golden: GoldenEvents,
-    parts: Mapping[PartName, Path] | None = None,
-) -> Bundle:
-    """Assemble a bundle in ``folder`` (which is replaced) and open it.
-
-    Parameters
-    ----------
-    folder
-        Destination, written as ``folder.part`` and renamed when complete.
-    manifest
-        Without graph records; they are added here.
-    graphs
-        Precision -> ONNX file, copied into the bundle.
-    golden
-        Golden events.
-    parts
-        Part -> ONNX file, likewise.
-
-    Raises
-    ------
-    UsageError
-        If the folder cannot be written.
-    """
-    part = folder.with_name(folder.name + ".part")
-    try:
-        _fill(part, manifest, graphs, golden, parts or {})
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
-    except OSError as error:
-        raise UsageError(
-            f"the bundle cannot be written ({error.strerror or error})",
-            where=str(folder),
-            fix="Choose a place where you may write, with room on the disk.",
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return open_bundle(folder)
-
-
-def _fill(
-    part: Path,
-    manifest: Manifest,
-    graphs: Mapping[str, Path],
-    golden: GoldenEvents,
-    parts: Mapping[PartName, Path],
-) -> None:
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for source in (*graphs.values(), *parts.values()):
-        shutil.copyfile(source, part / source.name)
-    golden.save(part / GOLDEN_FILE)
-    complete = manifest.model_copy(
-        update={
-            "graphs": {name: graph_record(part / file.name) for name, file in graphs.items()},
-            "parts": {name: graph_record(part / file.name) for name, file in parts.items()},
-            "golden_sha256": file_hash(part / GOLDEN_FILE),
-        }
-    )
-    (part / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def shipped_bundle() -> Path:
-    """Return the folder of the compact bundle that comes with the package."""
-    return Path(__file__).parent.parent / "data" / "compact.xec"
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST_FILE
-    try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(
-            f"not a bundle: {MANIFEST_FILE} cannot be read ({error.strerror})", where=str(folder)
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BundleError("not a text file", where=str(path)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise BundleError(f"key {key!r}: {first['msg']}", where=str(path)) from error
-
-
-def _verify_hashes(folder: Path, manifest: Manifest) -> None:
-    records = [*manifest.graphs.values(), *manifest.parts.values()]
-    expected = {record.file: record.sha256 for record in records}
-    expected[GOLDEN_FILE] = manifest.golden_sha256 or ""
-    for name, sha256 in expected.items():
-        file = folder / name
-        if Path(name).name != name or not file.is_file():
-            raise BundleError(f"the bundle lacks {name!r}", where=str(folder))
-        if file_hash(file) != sha256:
-            raise BundleError(
-                f"{name!r} is not the file the manifest describes (its hash differs)",
-                where=str(folder),
-                fix="The bundle was damaged or edited; export it again.",
-            )
-    described: list[tuple[GraphRecord, Manifest | None]] = [
-        *((record, manifest.without_hashes()) for record in manifest.graphs.values()),
-        *((record, manifest.of_part(name)) for name, record in manifest.parts.items()),
-    ]
-    for record, expected_manifest in described:
-        if expected_manifest is None:
-            continue
-        inside = manifest_of_onnx(load_onnx(folder / record.file), str(folder / record.file))
-        if inside != expected_manifest:
-            raise BundleError(
-                f"{MANIFEST_FILE} disagrees with the metadata of {record.file!r}",
-                where=str(folder),
-                fix="The manifest was edited; export the bundle again.",
-            )
-
-
-def _raw(file: Path, manifest: Manifest) -> onnx.ModelProto:
-    joined = raw_graph(load_onnx(file), manifest)
-    embed_manifest(joined, manifest.model_copy(update={"io": "raw"}))
-    return joined

@@ -59,10 +59,32 @@ def join(
     graph.input.extend(first.graph.input)
     # Of one batch axis for both, and nothing said twice.
     graph.value_info.extend(first.graph.value_info)
+    _share_constants(graph)
     domains = opsets[0].keys() - opsets[1].keys()
     joined.opset_import.extend(e for e in first.opset_import if e.domain in domains)
     joined.ir_version = max(first.ir_version, second.ir_version)
     return joined
+
+
+def _share_constants(graph: onnx.GraphProto) -> None:
+    """Let equal constants be one."""
+    first: dict[bytes, str] = {}
+    same: dict[str, str] = {}
+    kept = []
+    for tensor in graph.initializer:
+        content = onnx.TensorProto()
+        content.CopyFrom(tensor)
+        content.name = ""
+        digest = hashlib.sha256(content.SerializeToString(deterministic=True)).digest()
+        if digest in first:
+            same[tensor.name] = first[digest]
+        else:
+            first[digest] = tensor.name
+            kept.append(onnx.TensorProto.FromString(tensor.SerializeToString()))
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
 
 
 def _defined(model: onnx.ModelProto) -> set[str]:

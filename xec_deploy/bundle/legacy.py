@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from xec_deploy.bundle.compose import join
+from xec_deploy.bundle.compose import embed_manifest, join
 from xec_deploy.bundle.manifest import LEGACY_INPUT, LEGACY_OUTPUT, Manifest
 from xec_deploy.bundle.onnx_builder import BATCH_AXIS, GraphBuilder
 from xec_deploy.detector.constants import INVALID_ABOVE, N_SENSORS
@@ -23,7 +23,10 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def raw_graph(network: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
-    """Return a graph of raw events and physical quantities around a network of normalised ones."""
+    """Return a graph of raw events and physical quantities around a network of normalised ones.
+
+    ``manifest`` is the network's, with io legacy; that of the graph says io raw.
+    """
     before = normalisation_graph(manifest.normalisation)
     joined = join(before, network, {})
     graph = joined.graph
@@ -59,6 +62,7 @@ def raw_graph(network: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
                 )
     del graph.output[:]
     graph.output.extend(ports)
+    embed_manifest(joined, manifest.model_copy(update={"io": "raw"}))
     return joined
 
 

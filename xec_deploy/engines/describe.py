@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xec_deploy.bundle import open_bundle
-from xec_deploy.bundle.bundle import MANIFEST_FILE
+from xec_deploy.bundle.files import MANIFEST_FILE
 from xec_deploy.bundle.onnx_file import canonical_hash, load_onnx
 from xec_deploy.engines.manifest import EngineManifest, read_engine_manifest
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from xec_deploy.bundle import Bundle, Manifest
-from xec_deploy.bundle.bundle import MANIFEST_FILE
+from xec_deploy.bundle.files import MANIFEST_FILE
 from xec_deploy.engines.manifest import EngineManifest, manifest_path, read_engine_manifest
 from xec_deploy.errors import BundleError
 

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Final
 
 import onnx
+import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import DeduplicateHashedInitializersPass, RemoveUnusedNodesPass
+from onnxscript.optimizer import fold_constants
 from torch import nn
 
 from xec_deploy.bundle.compose import embed_manifest
 from xec_deploy.bundle.manifest import INPUTS, LEGACY_INPUT, Manifest
 from xec_deploy.bundle.onnx_file import IR_VERSION, OPSET
 from xec_deploy.detector.constants import N_SENSORS
+from xec_deploy.errors import CheckFailed
 
 __all__ = ["export_onnx", "to_onnx", "write_onnx"]
 
+ANY_SIZE: Final = 2**40
 EXAMPLE_BATCH: Final = 2
 """An example batch of 1 would be frozen into the graph without a word."""
 
@@ -87,7 +92,25 @@ def to_onnx(
         torch.backends.mha.set_fastpath_enabled(fast_path)
         exporter_log.setLevel(level)
     assert program is not None  # noqa: S101 - None only without the dynamo exporter
-    return _clean(program.model_proto)
+    _simplify(program.model)
+    model = _clean(program.model_proto)
+    for port in (*model.graph.input, *model.graph.output):
+        if not port.type.tensor_type.shape.dim[0].dim_param:
+            raise CheckFailed(
+                f"the exporter froze the batch of {port.name!r}",
+                fix="Something in the network depends on the number of events; report it.",
+            )
+    return model
+
+
+def _simplify(model: ir.Model) -> None:
+    """Compute what is constant, of any size (weights are sliced here and there), and store it once.
+
+    The exporter's own folding stops at a few thousand numbers.
+    """
+    fold_constants(model, input_size_limit=ANY_SIZE, output_size_limit=ANY_SIZE)
+    DeduplicateHashedInitializersPass()(model)
+    RemoveUnusedNodesPass()(model)
 
 
 def write_onnx(model: onnx.ModelProto, manifest: Manifest | None, path: Path) -> None:
