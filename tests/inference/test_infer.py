@@ -360,10 +360,20 @@ def test_places_that_cannot_be_written(bundle, tmp_path, reference_root):
     assert "folder cannot be made" in blocked.error
 
 
-def test_two_trees_of_a_file_need_two_outputs(bundle, tmp_path, reference_root):
-    source = reference_root / "one_event.root"
-    with pytest.raises(UsageError, match="both be written"):
-        infer(bundle, [f"{source}:tree", f"{source}:other"], tmp_path / "out", force=True)
+def test_several_trees_of_a_file(bundle, events_file, tmp_path, read):
+    source = tmp_path / "two.root"
+    with open_events(events_file) as events:
+        batch = next(events.batches(3))
+    arrays = {"npho": batch.npho, "relative_time": batch.time}
+    with uproot.recreate(source) as file:
+        for name, count in (("day", 3), ("night", 2)):
+            tree = file.mktree(name, dict.fromkeys(arrays, ("f4", (4760,))))
+            tree.extend({branch: values[:count] for branch, values in arrays.items()})
+    infer(bundle, [f"{source}:day", f"{source}:night"], tmp_path / "out")
+    assert len(read(tmp_path / "out" / "two_day_xec.root")["u"]) == 3
+    assert len(read(tmp_path / "out" / "two_night_xec.root")["u"]) == 2
+    infer(bundle, [f"{source}:day", f"{source}:night"], tmp_path / "all.root", single=True)
+    assert len(read(tmp_path / "all.root")["u"]) == 5
 
 
 def test_a_bad_dead_channel_file_fails_its_run_only(bundle, events_file, tmp_path, reference_root):

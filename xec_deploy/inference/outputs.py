@@ -20,7 +20,7 @@ def plan_outputs(
     """Return one output path per input; in ``single`` mode all are the same.
 
     ``output`` is a file if it ends in ``.root`` and a folder otherwise, in which an input
-    ``run1.root`` becomes ``run1_xec.root``.
+    ``run1.root`` becomes ``run1_xec.root``, and several trees of it ``run1_TREE_xec.root``.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def plan_outputs(
             "--single writes one file", where=str(target), fix="Name an output ending in .root."
         )
     else:
-        planned = [target / (PurePosixPath(item.path).stem + RESULT_SUFFIX) for item in inputs]
+        planned = [target / (_stem(item, inputs) + RESULT_SUFFIX) for item in inputs]
     if target.suffix == ".root" and target.is_dir():
         raise UsageError("this is a directory", where=str(target), fix="Name a file in it.")
     if target.suffix != ".root" and target.exists() and not target.is_dir():
@@ -53,7 +53,6 @@ def plan_outputs(
     owners: dict[Path, InputFile] = {}
     sources = {Path(item.path).resolve() for item in inputs}
     for item, path in zip(inputs, planned, strict=True):
-        # Two trees of one file are two inputs as well.
         other = owners.setdefault(path, item)
         if other is not item and not single:
             raise UsageError(
@@ -81,6 +80,12 @@ def make_folder(path: Path) -> None:
             where=str(path.parent),
             fix="Choose a place where you may write.",
         ) from error
+
+
+def _stem(item: InputFile, inputs: Sequence[InputFile]) -> str:
+    stem = PurePosixPath(item.path).stem
+    several = sum(other.path == item.path for other in inputs) > 1
+    return f"{stem}_{item.tree.replace('/', '_')}" if several and item.tree else stem
 
 
 def _label(item: InputFile) -> str:
