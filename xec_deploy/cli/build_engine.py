@@ -14,7 +14,7 @@ from rich.console import Console
 
 from xec_deploy.bundle import Bundle, open_bundle
 from xec_deploy.cli.console import output_console
-from xec_deploy.cli.progress import LINE_INTERVAL_S
+from xec_deploy.cli.progress import LINE_INTERVAL_S, progress_of
 from xec_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -119,8 +119,16 @@ def _with_graph(bundle: Bundle, precision: str, data: tuple[str, ...]) -> Bundle
     if GRAPHS[precision] in bundle.manifest.graphs:
         return bundle
     from calibration import Options, quantize_bundle  # noqa: PLC0415 - heavy
+    from xec_deploy.backends.cores import granted_cores  # noqa: PLC0415
 
-    quantize_bundle(bundle, precision, data, Options(target="tensorrt"))  # type: ignore[arg-type]
+    with progress_of(f"quantize {precision}") as advance:
+        quantize_bundle(
+            bundle,
+            precision,  # type: ignore[arg-type]  # click.Choice has checked it
+            data,
+            Options(target="tensorrt", threads=granted_cores()),
+            lambda _text, count: advance(count),
+        )
     return open_bundle(bundle.path)
 
 
