@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, cast
@@ -32,8 +34,8 @@ class Engine:
 
     Attributes
     ----------
-    library
-        Module to import, which is also the distribution's name.
+    libraries
+        Modules, any of which will do, by the name of their distribution.
     extra
         Extra of this package that brings it; None if it always comes along.
     classes
@@ -44,7 +46,7 @@ class Engine:
         Whether ``auto`` considers it.
     """
 
-    library: str
+    libraries: dict[str, str]
     extra: str | None
     classes: dict[str, str]
     arithmetic: tuple[str, ...] = ()
@@ -52,13 +54,27 @@ class Engine:
 
     @property
     def present(self) -> bool:
-        """Whether the library is installed."""
-        return find_spec(self.library) is not None
+        """Whether a library is installed."""
+        return self.version is not None
+
+    @property
+    def version(self) -> str | None:
+        """Version of the library that is installed."""
+        for distribution, module in self.libraries.items():
+            if find_spec(module) is not None:
+                with suppress(metadata.PackageNotFoundError):
+                    return metadata.version(distribution)
+        return None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where it runs."""
+        return tuple(self.classes)
 
 
 BACKENDS: Final[dict[str, Engine]] = {
     "onnxruntime": Engine(
-        "onnxruntime",
+        {"onnxruntime": "onnxruntime", "onnxruntime-gpu": "onnxruntime"},
         None,
         {
             "cpu": "xec_deploy.backends.onnxruntime_cpu:OnnxRuntimeBackend",
@@ -66,14 +82,18 @@ BACKENDS: Final[dict[str, Engine]] = {
         },
     ),
     "openvino": Engine(
-        "openvino",
+        {"openvino": "openvino"},
         "openvino",
         {"cpu": "xec_deploy.backends.openvino_cpu:OpenVinoBackend"},
         arithmetic=("bf16",),
     ),
-    "tensorrt": Engine("pycuda", "gpu", {"cuda": "xec_deploy.engines.runner:TensorRtBackend"}),
+    "tensorrt": Engine(
+        {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"},
+        "gpu",
+        {"cuda": "xec_deploy.engines.runner:TensorRtBackend"},
+    ),
     "torch": Engine(
-        "torch",
+        {"torch": "torch"},
         "train",
         {
             "cpu": "xec_deploy.backends.torch_backend:TorchBackend",
@@ -138,7 +158,8 @@ def create_backend(name: str, graph: Path, options: RunOptions | None = None) ->
             fix=nearest(options.device, engine.classes),
         )
     if not engine.present:
-        raise MissingExtra(engine.library, engine.extra or name, needed_for=f"backend {name}")
+        library = next(iter(engine.libraries))
+        raise MissingExtra(library, engine.extra or name, needed_for=f"backend {name}")
     # Late: importing an engine costs more than the rest of the command line together.
     module, _, attribute = engine.classes[options.device].partition(":")
     return cast("Backend", getattr(importlib.import_module(module), attribute)(graph, options))

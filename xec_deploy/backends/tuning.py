@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -183,11 +182,16 @@ def _settings(
     run = replace(options, precision=precision)
     if options.batch is not None and options.sessions is not None and options.threads is not None:
         return Tuned(name, precision, run)
+    if options.device != "cpu":
+        # What suits a GPU is known beforehand, an engine's batch when it is built.
+        backend = open_engine(bundle, name, precision, run, inpaint)
+        speed = events_per_second(backend, sample_events(bundle, request_size(backend)), SECONDS)
+        return Tuned(name, precision, backend.options, round(speed, 1))
     graph = find_graph(bundle, name, precision, options.device, inpaint)
     key = {
         "graph": file_hash(graph),
         "engine": name,
-        "version": metadata.version(get_engine(name).library),
+        "version": get_engine(name).version,
         "program": __version__,
         "processor": processor_name(),
         "cores": granted_cores(),
@@ -213,7 +217,7 @@ def _settings(
 def _layouts(options: RunOptions) -> Iterator[tuple[int, int]]:
     """Return (sessions, threads of each) that use the cores, most promising first."""
     cores = granted_cores()
-    if options.sessions is not None or options.threads is not None or options.device != "cpu":
+    if options.sessions is not None or options.threads is not None:
         sessions = options.sessions or 1
         yield sessions, options.threads or max(1, cores // sessions)
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from importlib import metadata
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -139,12 +138,11 @@ def _engine(
 ) -> EngineReport:
     """Measure one engine in one precision; one that does not reproduce golden events says why."""
     engine = get_engine(name)
-    version = metadata.version(engine.library) if engine.present else None
     try:
         tuned = tune(bundle, name, precision=precision, options=RunOptions(device))
     except CheckFailed as error:
         told(1)
-        return EngineReport(name, precision, version, error=str(error))
+        return EngineReport(name, precision, engine.version, error=str(error))
     graph = find_graph(bundle, name, precision, device, None)
     settings = [tuned.options]
     settings += [replace(tuned.options, batch=size) for size in BATCHES]
@@ -162,7 +160,7 @@ def _engine(
     return EngineReport(
         backend=name,
         precision=precision,
-        version=version,
+        version=engine.version,
         measurements=tuple(measured),
         ceiling_gflops=ceiling,
         ceiling_share=None

@@ -7,6 +7,7 @@ from importlib import metadata
 from os import PathLike
 
 from xec_deploy.backends import BACKENDS, RunOptions, create_backend, present_backends
+from xec_deploy.backends.registry import get_engine
 from xec_deploy.bundle import Bundle
 from xec_deploy.cpp import Model
 from xec_deploy.errors import MissingExtra, UsageError, nearest
@@ -68,7 +69,8 @@ def open_subject(
         return _torch(bundle, precision, checkpoint)
     if engine not in BACKENDS:
         raise UsageError(f"no engine {engine!r} to compare", fix=nearest(engine, ENGINES))
-    backend = create_backend(engine, bundle.graph(precision), RunOptions(precision=precision))
+    options = RunOptions(get_engine(engine).devices[0], precision=precision)
+    backend = create_backend(engine, bundle.graph(precision), options)
     version = str(backend.describe()["version"])
     return Subject(engine, version, backend.device, precision, backend.run)
 
