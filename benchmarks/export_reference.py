@@ -6,6 +6,8 @@ error of each output as a fraction of its spread over the events; runs the graph
 engine for sm80 with TensorRT for RTX, for which no GPU is needed.  Last a regressor with an
 inpainter ahead: whole events must give the bits of the regressor alone.
 
+``--only`` measures some of the rows and keeps the others of the JSON file.
+
     python benchmarks/export_reference.py ../shared/reference/legacy \
         --json benchmarks/results/export_reference.json
 
@@ -45,6 +47,7 @@ CHECKPOINTS = (
 )
 ENGINES = ("onnxruntime", "openvino")
 ALLOWED = 1e-4
+FUSED = "fused"
 AHEAD = ("regressor_split", "inpainter_perface")
 AGAIN = "from xec_deploy.export import export_bundle; import sys; export_bundle(*sys.argv[1:3])"
 
@@ -138,14 +141,21 @@ def main() -> None:
     """Run everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("checkpoints", type=Path, help="folder of .pth and .npz files")
-    parser.add_argument("--only", nargs="*", default=CHECKPOINTS)
+    parser.add_argument("--only", nargs="*", default=(*CHECKPOINTS, FUSED), help="of the rows")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    known: dict[str, Any] = {}
+    if options.json and options.json.exists():
+        known = json.loads(options.json.read_text(encoding="utf-8"))
+    rows, bits = known.get("checkpoints", {}), known.get("fused_whole_events_same_bits")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         os.environ["XEC_CACHE"] = str(folder / "cache")
-        rows = {name: measure(options.checkpoints / f"{name}.pth", folder) for name in options.only}
-        bits = fused_bits(folder, options.checkpoints)
+        for name in set(options.only) - {FUSED}:
+            rows[name] = measure(options.checkpoints / f"{name}.pth", folder)
+        if FUSED in options.only:
+            bits = fused_bits(folder, options.checkpoints)
+    rows = {name: rows[name] for name in CHECKPOINTS if name in rows}
     packages = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt-rtx")
     results = {
         "machine": {"cpu": platform.processor() or platform.machine(), "threads": 1},

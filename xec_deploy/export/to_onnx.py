@@ -11,7 +11,7 @@ from typing import Final
 import onnx
 import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import DeduplicateHashedInitializersPass, RemoveUnusedNodesPass
+from onnx_ir.passes.common import DeduplicateInitializersPass, RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 from torch import nn
 
@@ -109,7 +109,7 @@ def _simplify(model: ir.Model) -> None:
     The exporter's own folding stops at a few thousand numbers.
     """
     fold_constants(model, input_size_limit=ANY_SIZE, output_size_limit=ANY_SIZE)
-    DeduplicateHashedInitializersPass()(model)
+    DeduplicateInitializersPass(size_limit=ANY_SIZE)(model)
     RemoveUnusedNodesPass()(model)
 
 
