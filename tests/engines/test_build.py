@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,18 @@ def test_a_precision_that_does_not_come_out_gives_way_and_is_named(make_bundle, 
     assert files(bundle) == [built.path.name, f"{built.path.name}.json"]
 
 
+def test_a_library_that_crashes_is_a_reason_and_not_the_end(make_bundle, tmp_path, monkeypatch):
+    bundle = make_bundle(tmp_path)
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr("xec_deploy.engines.process.WORKER", ("-c", crash))
+    with pytest.raises(CheckFailed, match=r"no engine could be built.*ended by signal 11"):
+        build_engine(bundle, "fp32", target="sm80", options=SMALL)
+    monkeypatch.setattr("xec_deploy.engines.process.WORKER", ("-c", "raise ValueError('odd')"))
+    with pytest.raises(RuntimeError, match="odd"):
+        build_engine(bundle, "fp32", target="sm80", options=SMALL)
+    assert files(bundle) == []
+
+
 def test_what_check_refuses_is_refused_before_building(make_bundle, tmp_path):
     def sum_in_half(model):
         nodes = list(model.graph.node)
@@ -176,6 +189,9 @@ def test_a_missing_graph_names_the_command_that_makes_it(make_bundle, tmp_path):
         build_engine(bundle, "fp33", target="sm80")
     with pytest.raises(UsageError, match="engines are kept in a bundle"):
         build_engine(open_bundle(bundle.graph()), "fp32", target="sm80")
+    legacy = replace(bundle, manifest=bundle.manifest.model_copy(update={"io": "legacy"}))
+    with pytest.raises(UsageError, match="without --io legacy"):
+        build_engine(legacy, "fp32", target="sm80")
 
 
 def test_targets_are_those_of_the_library(monkeypatch):

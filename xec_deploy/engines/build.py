@@ -51,7 +51,7 @@ class Built:
     manifest
         What it is.
     reused
-        Whether it had been built before.
+        Whether it was built before.
     fallbacks
         Precisions that were asked for and not built, with reasons.
     """
@@ -108,6 +108,12 @@ def build_engine(
     if not bundle.path.is_dir():
         raise UsageError(
             "engines are kept in a bundle", where=str(bundle.path), fix="Pass a folder NAME.xec."
+        )
+    if bundle.manifest.io != "raw":
+        raise UsageError(
+            "engines take raw events, and the bundle's graphs take normalised ones",
+            where=str(bundle.path),
+            fix="Export the checkpoint once more without --io legacy.",
         )
     library = choose_flavour(flavour)
     plan = _Plan(

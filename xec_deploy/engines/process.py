@@ -7,12 +7,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["NotBuilt", "Progress", "run_worker"]
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase, the steps done in it and how many it has."""
+
+
+WORKER: Final = ("-m", "xec_deploy.engines.worker")
 
 
 class NotBuilt(Exception):
@@ -39,7 +42,7 @@ def run_worker(request: dict[str, Any], progress: Progress | None) -> dict[str, 
     NotBuilt
         If the library refuses, gives up or crashes.
     """
-    command = [sys.executable, "-m", "xec_deploy.engines.worker"]
+    command = [sys.executable, *WORKER]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own module
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
