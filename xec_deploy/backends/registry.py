@@ -44,6 +44,8 @@ class Engine:
         Precisions it computes in by itself, from the fp32 graph.
     candidate
         Whether ``auto`` considers it.
+    needs
+        Modules it needs besides.
     """
 
     libraries: dict[str, str]
@@ -51,11 +53,19 @@ class Engine:
     classes: dict[str, str]
     arithmetic: tuple[str, ...] = ()
     candidate: bool = True
+    needs: tuple[str, ...] = ()
 
     @property
     def present(self) -> bool:
-        """Whether a library is installed."""
-        return self.version is not None
+        """Whether all it needs is installed."""
+        return self.missing is None
+
+    @property
+    def missing(self) -> str | None:
+        """What is not installed; None if nothing is missing."""
+        if self.version is None:
+            return next(iter(self.libraries))
+        return next((name for name in self.needs if find_spec(name) is None), None)
 
     @property
     def version(self) -> str | None:
@@ -91,6 +101,7 @@ BACKENDS: Final[dict[str, Engine]] = {
         {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"},
         "gpu",
         {"cuda": "xec_deploy.engines.runner:TensorRtBackend"},
+        needs=("pycuda",),
     ),
     "torch": Engine(
         {"torch": "torch"},
@@ -157,9 +168,8 @@ def create_backend(name: str, graph: Path, options: RunOptions | None = None) ->
             f"{name} does not run on {options.device!r}",
             fix=nearest(options.device, engine.classes),
         )
-    if not engine.present:
-        library = next(iter(engine.libraries))
-        raise MissingExtra(library, engine.extra or name, needed_for=f"backend {name}")
+    if engine.missing is not None:
+        raise MissingExtra(engine.missing, engine.extra or name, needed_for=f"backend {name}")
     # Late: importing an engine costs more than the rest of the command line together.
     module, _, attribute = engine.classes[options.device].partition(":")
     return cast("Backend", getattr(importlib.import_module(module), attribute)(graph, options))

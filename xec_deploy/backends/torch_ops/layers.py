@@ -24,8 +24,10 @@ def _gemm(
 ) -> Tensor:
     left = left.T if attributes.get("transA") else left
     right = right.T if attributes.get("transB") else right
-    product = attributes.get("alpha", 1.0) * (left @ right)
-    return product if offset is None else product + attributes.get("beta", 1.0) * offset
+    product: Tensor = attributes.get("alpha", 1.0) * (left @ right)
+    if offset is not None:
+        product = product + attributes.get("beta", 1.0) * offset
+    return product
 
 
 def _einsum(attributes: Attributes, *inputs: Tensor) -> Tensor:

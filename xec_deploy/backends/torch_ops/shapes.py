@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +27,7 @@ def _constant_of_shape(attributes: Attributes, shape: Tensor) -> Tensor:
 def _expand(attributes: Attributes, x: Tensor, shape: Tensor) -> Tensor:
     del attributes
     # Both ways: an axis of one in the shape keeps the tensor's.
-    return x.expand(torch.broadcast_shapes(x.shape, integers(shape)))
+    return x.expand(np.broadcast_shapes(tuple(x.shape), tuple(integers(shape))))
 
 
 def _flatten(attributes: Attributes, x: Tensor) -> Tensor:
