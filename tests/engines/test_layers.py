@@ -48,10 +48,13 @@ def test_matrix_layers_are_counted_by_the_type_they_multiply():
 
 def test_descriptions_of_version_10_are_read():
     spelling = "Format/Datatype: Row major linear FP16 format"
-    line = layer("conv1", "CaskConvolution", [tensor("x", (1, 3, 9, 9), "", spelling)]).replace(
-        "CaskConvolution", "Convolution"
-    )
-    assert summarise_layers(line, "inspector").matrix == {"fp16": 1}
+    line = layer("conv1 + relu1", "CaskConvolution", [tensor("x", (1, 3, 9, 9), "", spelling)])
+    described = 'ParameterType: Convolution, Weights: {"Type": "Half", "Count": 9408}, TacticName'
+    summary = summarise_layers(line.replace("TacticName", described), "inspector")
+    assert summary.matrix == {"fp16": 1}
+    assert summary.weights == {"fp16": 9408}
+    pooled = layer("pool1", "CaskPooling", [tensor("x", (1, 3, 9, 9), "", spelling)])
+    assert summarise_layers(pooled, "inspector").other == {"fp16": 1}
 
 
 @pytest.mark.parametrize(

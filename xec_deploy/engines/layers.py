@@ -32,6 +32,8 @@ _PART: Final = re.compile(
 _TENSOR: Final = re.compile(r"\{ (?P<text>Name: [^{}]*)\}")
 _DIMENSIONS: Final = re.compile(r"Dimensions: \[(?P<sizes>[^\]]*)\]")
 _DATATYPE: Final = re.compile(r"Datatype: (?P<type>[^,}]*)")
+# Version 10 gives the weights of convolutions so, and no list of constants.
+_WEIGHTS: Final = re.compile(r"Weights\W+Type\W+(?P<type>\w+)\W+Count\W+(?P<count>\d+)")
 _MATRIX_KINDS: Final = ("gemm", "conv", "matrixmultiply", "fullyconnected", "attention", "mha")
 _NO_MATRIX: Final = ("kgen", "shape", "pool", "reformat", "noop", "constant")
 _NAMED_MATRIX: Final = re.compile(r"Fc|Gemm|Conv(?!ert)|MatMul|_mha_", re.ASCII)
@@ -72,10 +74,12 @@ class LayerSummary(BaseModel):
 class _Tensor:
     type: str | None
     sizes: tuple[int, ...]
+    whole: bool = False
+    """Whether these are all weights of a layer, in one."""
 
     @property
     def is_matrix(self) -> bool:
-        return sum(size > 1 for size in self.sizes) > 1
+        return self.whole or sum(size > 1 for size in self.sizes) > 1
 
     @property
     def elements(self) -> int:
@@ -99,9 +103,10 @@ class _Layer:
     @property
     def is_matrix(self) -> bool:
         kind = self.kind.lower()
-        if kind.startswith(_NO_MATRIX):
+        if any(word in kind for word in _NO_MATRIX):
             return False
-        return kind.startswith(_MATRIX_KINDS) or bool(_NAMED_MATRIX.search(self.name))
+        named = bool(_NAMED_MATRIX.search(self.name))
+        return named or any(word in kind for word in _MATRIX_KINDS)
 
 
 def summarise_layers(text: str, source: str) -> LayerSummary:
@@ -166,8 +171,17 @@ def _layers(text: str) -> Iterator[_Layer]:
             parts = {
                 p["part"]: tuple(_tensors(p["tensors"])) for p in _PART.finditer(match["rest"])
             }
+            stated = _WEIGHTS.search(match["rest"])
+            weights = (
+                (_Tensor(_arithmetic_type(stated["type"]), (1, int(stated["count"])), whole=True),)
+                if stated
+                else ()
+            )
             yield _Layer(
-                match["name"], match["kind"], parts.get("Inputs", ()), parts.get("Constants", ())
+                match["name"],
+                match["kind"],
+                parts.get("Inputs", ()),
+                parts.get("Constants", ()) + weights,
             )
 
 
