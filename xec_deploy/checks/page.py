@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from xec_deploy.checks import CHECKS, Check
 
 __all__ = ["checks_list", "update_page"]
 
+LINE_WIDTH: Final = 118
 _MARKED: Final = re.compile(r"(<!-- checks -->\n).*?(<!-- end -->\n)", re.DOTALL)
 _MODULES: Final = {
     "structure": "The file",
@@ -44,7 +46,9 @@ def update_page(text: str) -> str:
 
 def _entry(entry: Check) -> str:
     first, _, rest = entry.description.partition("\n")
-    paragraphs = [" ".join(part.split()) for part in rest.strip().split("\n\n")]
+    paragraphs = [
+        textwrap.fill(" ".join(part.split()), LINE_WIDTH) for part in rest.strip().split("\n\n")
+    ]
     return f"**{entry.id}** {first}\n" + "".join(f"{part}\n" for part in paragraphs)
 
 
