@@ -100,12 +100,14 @@ def test_habits_of_the_cluster(runs):
     assert "requeue" in stated
     assert "module load cuda/13" in script
     assert "uname -m) != x86_64" in script
-    assert "--device cuda --output out --threads 4" in script
+    assert "--device cuda --output out &" in script
     other = slurm("@runs.txt", "-o", "out", "--environment", "env", *SCRIPTS["CPU"])
     stated = directives(other)
     assert stated["array"] == "0-6%3"
     assert "gpus-per-node" not in stated
-    assert "--keep 'Michel'\"'\"'s branch' --output out --threads 16" in other
+    assert "--keep 'Michel'\"'\"'s branch' --output out --sessions 16 --threads 1" in other
+    stated = slurm("@runs.txt", "-o", "out", "--partition", "cpu", "--threads", "2")
+    assert "--threads 2 --output out &" in stated
 
 
 def test_every_file_is_in_one_task(runs):
@@ -142,7 +144,6 @@ def test_script_in_a_file(runs):
     [
         (["--single"], "xec-deploy merge"),
         (["--force"], "remove the old ones"),
-        (["--threads", "2"], "--cpus-per-task"),
         (["--account", "a\nrm -r"], "line break"),
         (["--log", "nowhere/%A.log"], "no such folder"),
         (["--tasks", "3", "--files-per-task", "2"], "contradict"),

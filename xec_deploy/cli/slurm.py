@@ -33,7 +33,6 @@ NOT_IN_A_TASK: Final = {
     "single": "the tasks would all write that file; join their results with xec-deploy merge",
     "force": "a task that is started again would throw its own results away; remove the old ones",
     "dask": "a job array and Dask both deal out the files; choose one",
-    "threads": "they follow from --cpus-per-task",
 }
 """Options of ``infer`` that do not fit in an array, by parameter, and why."""
 
@@ -110,7 +109,7 @@ def slurm(
         values,
         bundle=bundle,
         tasks=_dealt(files, files_per_task, tasks),
-        options=[*options, "--output", output, "--threads", str(job["cpus_per_task"])],
+        options=[*options, "--output", output, *_cores(options, device, job["cpus_per_task"])],
         device=device,
     )
     text = array.text()
@@ -147,6 +146,16 @@ def _checked(
             options += _as_typed(long, parameter, parsed.params[key])
         inputs: tuple[str, ...] = parsed.params["inputs"]
         return inputs, options, str(parsed.params["device"])
+
+
+def _cores(options: list[str], device: str, cores: int) -> list[str]:
+    """Return the options that give an engine on the CPU its cores, where none are stated.
+
+    The cores of the node are more where Slurm does not bind tasks to theirs.
+    """
+    if device != "cpu" or "--sessions" in options or "--threads" in options:
+        return []
+    return ["--sessions", str(cores), "--threads", "1"]
 
 
 def _as_typed(long: str, option: click.Option, value: Any) -> list[str]:

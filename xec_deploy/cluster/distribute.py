@@ -18,6 +18,7 @@ from distributed.scheduler import KilledWorker
 from xec_deploy.bundle import open_bundle
 from xec_deploy.cluster.connect import connect
 from xec_deploy.cluster.tasks import (
+    Choice,
     Outcome,
     Work,
     choose,
@@ -31,12 +32,19 @@ from xec_deploy.inference import FileResult, InferenceSummary, plan_outputs
 from xec_deploy.inference.options import Options
 from xec_deploy.inference.stopping import StopRequest, stop_on_signals
 
-__all__ = ["ENTRIES_A_TASK", "infer_on_cluster"]
+__all__ = ["infer_on_cluster"]
 
 logger = logging.getLogger(__name__)
 
-ENTRIES_A_TASK: Final = 50_000
-"""Files with more entries are split: some 2 GB to read, minutes of work."""
+TASK_S: Final = 120.0
+"""Work of a part of a file: long beside its start."""
+LONG_TASK_S: Final = 1200.0
+"""Above it a file is split even where there are files for everyone: a split one is read twice,
+because its checksum is taken when the parts are joined."""
+FILES_A_WORKER: Final = 4
+"""With so many files a worker no one is idle for long at the end."""
+TASK_ENTRIES: Final = (2_000, 200_000)
+"""Bounds of a part's entries."""
 LOOK_S: Final = 0.5
 """How often to look whether to stop."""
 PATIENCE_S: Final = 30.0
@@ -77,7 +85,7 @@ def infer_on_cluster(
     output: str | PathLike[str],
     *,
     single: bool = False,
-    entries_a_task: int = ENTRIES_A_TASK,
+    entries_a_task: int | None = None,
     progress: Callable[[int], Any] | None = None,
     **options: Any,
 ) -> InferenceSummary:
@@ -97,7 +105,8 @@ def infer_on_cluster(
     single
         Refused: results of many machines are joined by ``xec-deploy merge``.
     entries_a_task
-        Entries above which a file is split, and of a part.
+        Entries above which a file is split, and of a part.  If None, files are split in parts of
+        two minutes where there are fewer than four for each worker, else in parts of twenty.
     options
         All others of :func:`xec_deploy.inference.infer`.
 
@@ -114,7 +123,7 @@ def infer_on_cluster(
             where="--single",
             fix="Leave it out and join the results with xec-deploy merge.",
         )
-    if entries_a_task < 1:
+    if entries_a_task is not None and entries_a_task < 1:
         raise UsageError(f"{entries_a_task} entries a task", fix="Give one or more.")
     chosen = Options.of({"command": tuple(sys.argv), **options})
     arguments = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
@@ -130,13 +139,12 @@ def infer_on_cluster(
             item=item,
             output=str(path),
             options=stated,
-            largest=entries_a_task,
         )
         for item, path in zip(files, planned, strict=True)
     ]
     with stop_on_signals() as stop, connect(where) as (client, cores):
-        works = [replace(work, threads=cores) for work in works]
-        return _Run(client, works, stop, progress or (lambda _: None)).go()
+        works = [replace(work, cores=cores) for work in works]
+        return _Run(client, works, stop, progress or (lambda _: None)).go(entries_a_task)
 
 
 class _Run:
@@ -153,18 +161,29 @@ class _Run:
         self.tasks: dict[Future, _Task] = {}
         self.arrived: queue.SimpleQueue[Future] = queue.SimpleQueue()
 
-    def go(self) -> InferenceSummary:
+    def go(self, entries_a_task: int | None) -> InferenceSummary:
         """Do all of it."""
         start = time.perf_counter()
-        pinned, self.engine = self._first_choice()
-        self.works = [replace(work, pinned=pinned) for work in self.works]
+        choice = self._first_choice()
+        self.engine = choice.engine
+        least, most = TASK_ENTRIES
+        enough = len(self.works) >= FILES_A_WORKER * len(self._workers())
+        part = choice.events_per_s * (LONG_TASK_S if enough else TASK_S)
+        largest = entries_a_task or min(max(int(part), least), most)
+        self.works = [replace(work, pinned=choice.pinned, largest=largest) for work in self.works]
+        logger.info(
+            "workers run %s, %.0f events/s on the first; files are split into %d entries",
+            choice.engine["name"],
+            choice.events_per_s,
+            largest,
+        )
         for index in range(len(self.works)):
             self._submit(_Task("file", index))
         self._take_all()
         self._run_starved()
         return self._summary(time.perf_counter() - start)
 
-    def _first_choice(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _first_choice(self) -> Choice:
         """Let the first worker choose what the user left open."""
         future = self.client.submit(choose, self.works[0], pure=False)
         future.add_done_callback(self.arrived.put)
@@ -173,7 +192,7 @@ class _Run:
         while True:
             try:
                 self.arrived.get(timeout=LOOK_S)
-                found: tuple[dict[str, Any], dict[str, Any]] = future.result()
+                found: Choice = future.result()
             except queue.Empty:
                 self._check_alive([future])
                 if not told and time.monotonic() - start > PATIENCE_S and not self._hosts():
@@ -205,12 +224,13 @@ class _Run:
     def _take_all(self) -> None:
         """Wait for all tasks, and those they lead to."""
         while self.tasks:
+            self._check_alive(list(self.tasks))
             try:
                 future = self.arrived.get(timeout=LOOK_S)
             except queue.Empty:
-                self._check_alive(list(self.tasks))
                 continue
             if future.status in {"cancelled", "lost"}:
+                # Nobody drops tasks, unless the scheduler is gone.
                 self._check_alive(list(self.tasks))
             task = self.tasks.pop(future)
             self._take(task, _outcome(future))
@@ -280,8 +300,11 @@ class _Run:
 
     def _hosts(self) -> list[str]:
         """Return the machines that have workers."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        return sorted({worker["host"] for worker in workers.values()})
+        return sorted({worker["host"] for worker in self._workers().values()})
+
+    def _workers(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = self.client.scheduler_info(n_workers=-1)["workers"]
+        return found
 
     def _check_alive(self, waiting: list[Future]) -> None:
         """Raise if there is nothing to wait for.

@@ -20,6 +20,7 @@ from distributed import get_worker
 
 from xec_deploy import __version__
 from xec_deploy.backends import AUTO
+from xec_deploy.backends.measure import events_per_second, sample_events
 from xec_deploy.bundle import Bundle, open_bundle
 from xec_deploy.errors import BundleError, InferenceError, OutputBusy, UsageError, XecError
 from xec_deploy.events import InputFile, open_events
@@ -30,6 +31,7 @@ from xec_deploy.inference.options import Options
 from xec_deploy.inference.target import Target, piece_name
 
 __all__ = [
+    "Choice",
     "Outcome",
     "Work",
     "choose",
@@ -38,6 +40,8 @@ __all__ = [
     "join_entries",
 ]
 
+MEASURING_S: Final = 0.5
+"""How long the engine is measured."""
 PATIENCE_S: Final = 120.0
 """How long the lock of a worker that was lost to the scheduler, but lives on, is waited for."""
 
@@ -63,7 +67,7 @@ class Work:
         Options of `infer` as the user stated them.
     pinned
         What the first worker chose where the user left it open: results begun now are made so.
-    threads
+    cores
         Cores of a worker; None for the threads that Dask gave it.
     largest
         Entries of a file above which it is split, and entries of a part.
@@ -78,9 +82,28 @@ class Work:
     output: str
     options: dict[str, Any]
     pinned: dict[str, Any] = field(default_factory=dict)
-    threads: int | None = None
+    cores: int | None = None
     largest: int = 50_000
     version: str = __version__
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the first worker chose where the user left it open, and how fast that is.
+
+    Attributes
+    ----------
+    pinned
+        Options, the same for all workers from now on.
+    engine
+        Description for the summary.
+    events_per_s
+        Of this worker.
+    """
+
+    pinned: dict[str, Any]
+    engine: dict[str, Any]
+    events_per_s: float
 
 
 @dataclass(frozen=True)
@@ -109,19 +132,33 @@ class Outcome:
         return isinstance(self.error, InferenceError)
 
 
-def choose(work: Work) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Load the engine and return what was left open, and its description.
+def choose(work: Work) -> Choice:
+    """Load the engine, and measure it.
 
     Raises
     ------
     XecError
         If nothing can be run here.
     """
-    with _BUSY:
-        _go_to(work)
-        job = Job.make(_bundle(work), Options.of(_on_this_worker(work, work.options)))
+    try:
+        with _BUSY:
+            _go_to(work)
+            bundle = _bundle(work)
+            job = Job.make(bundle, Options.of(_on_this_worker(work, work.options)))
+            events = sample_events(bundle, job.request)
+            rate = events_per_second(job.backend, events, MEASURING_S)
+    except XecError:
+        raise
+    except Exception as error:
+        # Engines raise what they like, among it bare Exception.
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InferenceError(
+            f"the engine failed on the first worker ({reason})",
+            where=get_worker().address,
+            fix="If it ran out of memory, give workers more, or pass a smaller --batch.",
+        ) from error
     described = {**job.backend.describe(), "precision": job.options.precision}
-    return {key: job.choice[key] for key in ("backend", "batch", "sessions")}, described
+    return Choice({key: job.choice[key] for key in ("backend", "batch")}, described, rate)
 
 
 def infer_file(work: Work) -> Outcome:
@@ -227,11 +264,14 @@ def _decided(work: Work, target: Target) -> dict[str, Any]:
 
 
 def _on_this_worker(work: Work, options: dict[str, Any]) -> dict[str, Any]:
-    """Give the engine the threads of this worker, unless the user stated a number."""
-    if options.get("threads") is not None:
+    """Give the engine the cores of this worker, unless the user stated sessions or threads.
+
+    On a CPU that is a session a core, as one process alone would have it; a GPU has its own.
+    """
+    stated = options.get("threads") is not None or options.get("sessions") is not None
+    if stated or options.get("device", "cpu") != "cpu":
         return options
-    threads = work.threads or get_worker().state.nthreads
-    return {**options, "threads": max(1, threads // (options.get("sessions") or 1))}
+    return {**options, "sessions": work.cores or get_worker().state.nthreads, "threads": 1}
 
 
 def _bundle(work: Work) -> Bundle:
