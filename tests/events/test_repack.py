@@ -27,13 +27,15 @@ def test_the_events_are_the_same(reference_root, tmp_path, name, read_all, asser
 
 
 def test_advice_names_codec_and_baskets(reference_root):
-    with open_events(reference_root / "fixed_lzma.root") as events:
-        advice = reading_advice(events)
-    assert "LZMA" in advice
-    assert "one event" in advice
-    assert "xec-deploy repack" in advice
-    with open_events(reference_root / "rntuple.root") as events:
-        assert reading_advice(events) is None
+    def advice(name):
+        with open_events(reference_root / f"{name}.root") as events:
+            return reading_advice(events)
+
+    assert "LZMA" in advice("fixed_lzma")
+    assert "xec-deploy repack" in advice("fixed_lzma")
+    assert "every basket holds only one event" in advice("vector_zstd")
+    assert advice("fixed_lz4") is None
+    assert advice("rntuple") is None
 
 
 def test_other_objects_and_trees_come_along(tmp_path, root_module):

@@ -205,3 +205,13 @@ def _closing_lines(summary: InferenceSummary) -> Iterator[str]:
             "{name} on {device} in {precision}; dead channels: {dead_channels}, and those with "
             "invalid values; inpainting: {inpainting}".format_map(summary.engine)
         )
+    if summary.drift.get("events"):
+        shifts = ", ".join(
+            f"{name.replace('_', ' ')} {entry['shift']:+.2f}"
+            for name, entry in summary.drift["quantities"].items()
+            if entry["shift"] is not None
+        )
+        yield (
+            f"against training events: {summary.drift['outside']} of {summary.drift['events']} "
+            f"outside their range; means shifted by {shifts} standard deviations"
+        )

@@ -220,7 +220,12 @@ def run_pipeline(
         for item in files
     )
     summary = InferenceSummary(
-        results, _engine(job), stages, duplicates.to_dict(), _advice(writer, stages)
+        results,
+        _engine(job),
+        stages,
+        duplicates.to_dict(),
+        _advice(writer, stages),
+        {} if writer.drift is None else writer.drift.to_dict(),
     )
     for line in summary.advice:
         logger.warning("%s", line)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xec_deploy.errors import InferenceError, XecError
 from xec_deploy.events import SensorArrays
@@ -16,21 +19,34 @@ from xec_deploy.inference.job import Job
 from xec_deploy.inference.overlap import Channel
 from xec_deploy.inference.reading import Batch, Note
 from xec_deploy.inference.spool import Rows
+from xec_deploy.inference.status import Status
 from xec_deploy.inference.stopping import StopRequest
 from xec_deploy.inference.target import Piece
+from xec_deploy.normalisation.input_range import event_quantities
 
 __all__ = ["REQUESTS", "BatchRows", "infer_batch", "infer_notes"]
 
 
 REQUESTS: Final = 2
+"""Requests to the engine under way at the same time."""
+UNUSABLE: Final = Status.TOO_MANY_DEAD | Status.NO_VALID_INPUT | Status.UNREADABLE
 
 
 @dataclass(frozen=True)
 class BatchRows:
-    """Results of consecutive entries of a piece."""
+    """Results of consecutive entries of a piece.
+
+    Attributes
+    ----------
+    piece, rows
+        Where they belong, and the rows.
+    quantities
+        What is compared with the events of the training; None if the bundle does not know them.
+    """
 
     piece: Piece
     rows: Rows
+    quantities: Mapping[str, NDArray[np.float64]] | None = None
 
 
 def infer_notes(
@@ -42,7 +58,7 @@ def infer_notes(
     for the others.  ``stop`` ends the iteration: what waits is dropped, what was inferred is
     handed on.
     """
-    under_way: deque[tuple[Note, Future[Rows] | None]] = deque()
+    under_way: deque[tuple[Note, Future[BatchRows] | None]] = deque()
 
     def hand_on(most: int) -> Iterator[Note | BatchRows]:
         """Yield from the oldest on until only so many requests are left."""
@@ -54,7 +70,7 @@ def infer_notes(
             rows = future.result()
             if note.events.memory is not None:
                 memory.put(note.events.memory)
-            yield BatchRows(note.piece, rows)
+            yield rows
 
     with ThreadPoolExecutor(REQUESTS, thread_name_prefix="request") as pool:
         for note in notes:
@@ -66,7 +82,7 @@ def infer_notes(
         yield from hand_on(0)
 
 
-def infer_batch(job: Job, batch: Batch) -> Rows:
+def infer_batch(job: Job, batch: Batch) -> BatchRows:
     """Run a batch.
 
     Raises
@@ -89,4 +105,12 @@ def infer_batch(job: Job, batch: Batch) -> Rows:
             where=place(source["path"], source["tree"], None, (first, first + len(events))),
             fix="If it ran out of memory, pass a smaller --batch with --force.",
         ) from error
-    return {**rows, **beside, **events.extra}
+    found = {**rows, **beside, **events.extra}
+    if job.input_range is None:
+        return BatchRows(batch.piece, found)
+    quantities = event_quantities(
+        events.npho, events.time, events.dead, job.bundle.manifest.normalisation.npho_threshold
+    )
+    usable = (rows["status"] & UNUSABLE) == 0
+    rows["status"][usable & job.input_range.outside(quantities)] |= Status.OUTSIDE_TRAINING
+    return BatchRows(batch.piece, found, {name: q[usable] for name, q in quantities.items()})

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
+from pydantic import ValidationError
+
 from xec_deploy.backends import AUTO, Backend, RunOptions
 from xec_deploy.backends.tuning import tune
 from xec_deploy.bundle import Bundle, open_bundle
-from xec_deploy.errors import UsageError
+from xec_deploy.errors import BundleError, UsageError
 from xec_deploy.events import Column, DeadChannels, EventFile, InputFile, dead_channels, open_events
 from xec_deploy.inference.columns import result_columns
 from xec_deploy.inference.conventional import CONVENTIONAL_COLUMNS, Conventional, conventional
@@ -20,6 +22,7 @@ from xec_deploy.inference.provenance import recipe_record
 from xec_deploy.inference.selection import Selection
 from xec_deploy.inference.styles import TRUTH_BRANCHES
 from xec_deploy.inference.target import Target
+from xec_deploy.normalisation.input_range import InputRange
 
 __all__ = ["Job"]
 
@@ -50,6 +53,8 @@ class Job:
         Branches of the results without those kept from the input.
     selection
         Entries that are wanted.
+    input_range
+        What the events of the training looked like; None if the bundle does not know.
     """
 
     options: Options
@@ -62,6 +67,7 @@ class Job:
     conventional: Conventional | None
     columns: dict[str, Column]
     selection: Selection
+    input_range: InputRange | None
 
     @classmethod
     def make(
@@ -151,6 +157,7 @@ class Job:
             conventional=beside,
             columns=columns,
             selection=options.selection,
+            input_range=_input_range(opened),
         )
 
     @property
@@ -193,6 +200,17 @@ class Job:
         """Return the columns of the results of a file, with the branches kept from it."""
         kept = {name: Column(dtype, None, shape) for name, (dtype, shape) in events.kept.items()}
         return {**self.columns, **kept}
+
+
+def _input_range(bundle: Bundle) -> InputRange | None:
+    """Return the range of the training events that a bundle states."""
+    stated = bundle.manifest.training.get("input_range")
+    try:
+        return None if stated is None else InputRange.model_validate(stated)
+    except ValidationError as error:
+        raise BundleError(
+            f"training.input_range: {error.errors()[0]['msg']}", where=str(bundle.path)
+        ) from error
 
 
 def _decided_before(options: Options, targets: Iterable[Target]) -> Options:

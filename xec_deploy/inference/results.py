@@ -61,6 +61,10 @@ class InferenceSummary:
         file), ``complete``.
     advice
         What would make the same work faster.
+    drift
+        How the events of this run compare with those of the training, see
+        :class:`xec_deploy.normalisation.input_range.Drift`; empty if the bundle does not know
+        them.
     """
 
     files: tuple[FileResult, ...]
@@ -68,6 +72,7 @@ class InferenceSummary:
     stages: dict[str, float] = field(default_factory=dict)
     duplicates: dict[str, Any] = field(default_factory=dict)
     advice: tuple[str, ...] = ()
+    drift: dict[str, Any] = field(default_factory=dict)
 
     def of(self, outcome: Outcome) -> tuple[FileResult, ...]:
         """Return the files with an outcome."""

@@ -24,6 +24,7 @@ from xec_deploy.inference.results import FileResult
 from xec_deploy.inference.spool import Rows
 from xec_deploy.inference.styles import result_style
 from xec_deploy.inference.target import Piece, Target
+from xec_deploy.normalisation.input_range import Drift
 
 __all__ = ["Writer", "finish_target"]
 
@@ -49,6 +50,8 @@ class Writer:
         What became of each input.
     advice
         On files that are slow to read.
+    drift
+        How the events compare with those of the training; None if the bundle does not know them.
     """
 
     job: Job
@@ -56,11 +59,17 @@ class Writer:
     look: Look
     results: dict[InputFile, FileResult] = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)
+    drift: Drift | None = field(init=False)
     _done: list[ItemDone] = field(default_factory=list)
     _finishing: Future[dict[InputFile, FileResult]] | None = None
     _executor: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="finish")
     )
+
+    def __post_init__(self) -> None:
+        """Know what to compare with."""
+        known = self.job.input_range
+        self.drift = None if known is None else Drift(known)
 
     def take_all(self, notes: Iterable[Note | BatchRows]) -> None:
         """Deal with everything that comes.
@@ -80,6 +89,8 @@ class Writer:
     def _take(self, note: Note | BatchRows) -> None:
         if isinstance(note, BatchRows):
             note.piece.spool.append(note.rows)
+            if self.drift is not None and note.quantities is not None:
+                self.drift.add(note.quantities)
             self.progress(len(note.rows["status"]))
         elif isinstance(note, ItemDone):
             self._accept(note)

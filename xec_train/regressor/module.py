@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from xec_deploy import __version__
 from xec_deploy.detector.layout import get_layout
+from xec_deploy.normalisation.input_range import measure_input_range
 from xec_train.checkpoint import regressor_entries
 from xec_train.checkpoint.load import load_strictly
 from xec_train.config import RegressorConfig
@@ -42,6 +44,8 @@ __all__ = ["RegressorModule"]
 
 SCALE_EVENTS = 6000
 """Events on which the spread of the targets is measured."""
+RANGE_EVENTS = 4000
+"""Events whose range of light and times is recorded."""
 
 FirstEvents = Callable[[int], Iterable[RawBatch]]
 """Batches with the first so many events of the training sample, the same in all processes."""
@@ -297,5 +301,16 @@ class RegressorModule(TrainingModule):
                 "epoch": self.trainer.current_epoch + 1,
                 "metrics": metrics,
                 "recipe": self.config.model_dump(mode="json"),
+                "input_range": self._input_range,
             },
         )
+
+    @cached_property
+    def _input_range(self) -> dict[str, Any] | None:
+        """What training events look like: `infer` says when others do not."""
+        batches = (
+            (batch.npho.numpy(), batch.time.numpy(), batch.dead.numpy())
+            for batch in self._first_events(RANGE_EVENTS)
+        )
+        found = measure_input_range(batches, self.config.normalization.npho_threshold)
+        return None if found is None else found.model_dump(mode="json")
