@@ -5,9 +5,9 @@
 
 makes a regressor of 35.6 million random weights, exports it plainly, as the package's modules and
 with every rewrite added one after another, and times each graph in every engine at the best of a
-few batches, beside the rate at which the machine multiplies matrices.  ``--only`` measures a part
-and merges it with what the output has; every part times the plain path and the machine again, so
-that ratios are of one run.
+few batches and sessions, beside the rate at which the machine multiplies matrices.  ``--only``
+measures a part and merges it with what the output has; every part times the plain path and the
+machine again, so that ratios are of one run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,18 @@ from xec_deploy.export.to_onnx import to_onnx
 from xec_deploy.normalisation import Normalisation
 from xec_train.models import ModelConfig, build_regressor
 
-PLAIN, MODULES = "plain path", "package's modules"
+PLAIN, MODULES, PROFILE = "plain path", "package's modules", "profile"
 ENGINES = {
     "onnxruntime fp32": ("onnxruntime", "fp32"),
     "openvino fp32": ("openvino", "fp32"),
     "openvino bf16": ("openvino", "bf16"),
 }
-BATCHES = (8, 16)
-PLAIN_BATCHES = (16, 64)
-SECONDS = 1.0
-EVENTS = 64
+REFERENCE = "onnxruntime fp32"
+"""Engine of the plain path."""
+BATCHES = (4, 8)
+PLAIN_BATCHES = (16, 32)
+SECONDS = 0.7
+EVENTS = 32
 MULTIPLY_ADDS = {(3, 3): 419e6, (2, 2): 434e6}
 """Of an event, by pool of the outer face, before any of them is saved."""
 DIMENSION = 1024
@@ -132,25 +134,33 @@ def gigaflops(dtype: torch.dtype) -> float:
     return 2e-9 * size**3 / median_seconds(lambda: a @ b, 1.5)
 
 
-def rate(path: Path, engine: str, *, plain: bool) -> dict[str, Any]:
-    """Return events a second at the best batch, and how it was reached."""
-    name, precision = ENGINES[engine]
+def settings(form: str) -> list[tuple[int, int, int]]:
+    """Return batches, sessions and threads to try for a form."""
     cores = granted_cores()
-    splits = [(1, cores)] if plain else sorted({(1, cores), (cores, 1)})
+    if form == PLAIN:
+        return [(batch, 1, cores) for batch in PLAIN_BATCHES]
+    # Sessions of one thread each were the faster split where both were tried.
+    tried = [(batch, cores, 1) for batch in BATCHES]
+    return tried if form != list(REWRITES)[-1] else [*tried, (2, cores, 1), (8, 1, cores)]
+
+
+def rate(folder: Path, form: str, engine: str) -> dict[str, Any]:
+    """Return events a second at the best setting, and how it was reached."""
+    name, precision = ENGINES[engine]
+    path = graph_file(folder, form)
     best: dict[str, Any] = {"events_per_second": 0.0}
     given = events(EVENTS)
-    for sessions, threads in splits:
-        for batch in PLAIN_BATCHES if plain else BATCHES:
-            options = RunOptions("cpu", batch, sessions, threads, precision)
-            backend = create_backend(name, path, options)
-            found = EVENTS / median_seconds(lambda backend=backend: backend.run(*given))  # type: ignore[misc]
-            if found > best["events_per_second"]:
-                best = {
-                    "events_per_second": round(found, 1),
-                    "batch": batch,
-                    "sessions": sessions,
-                    "threads": threads,
-                }
+    for batch, sessions, threads in settings(form):
+        options = RunOptions("cpu", batch, sessions, threads, precision)
+        backend = create_backend(name, path, options)
+        found = EVENTS / median_seconds(lambda backend=backend: backend.run(*given))  # type: ignore[misc]
+        if found > best["events_per_second"]:
+            best = {
+                "events_per_second": round(found, 1),
+                "batch": batch,
+                "sessions": sessions,
+                "threads": threads,
+            }
     return best
 
 
@@ -216,35 +226,37 @@ def _by_op(least: dict[tuple[str, str], float]) -> dict[str, float]:
     return dict(total)
 
 
-def measure(folder: Path, parts: list[str], pool: tuple[int, int]) -> dict[str, Any]:
-    """Time the forms and profiles asked for, the plain path and the machine beside them."""
+def measure(
+    folder: Path, parts: list[str], pool: tuple[int, int]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Time the forms and profiles asked for, the plain path and the machine beside them.
+
+    Yields the form or ``profile``, the engine, and what was found.
+    """
     flops = 2.0 * MULTIPLY_ADDS[pool]
     machine = {name: gigaflops(kind) for name, kind in DTYPES.items()}
-    plain = rate(graph_file(folder, PLAIN), "onnxruntime fp32", plain=True)
-    result: dict[str, Any] = {"rates": {}, "profiles": {}}
+    plain = rate(folder, PLAIN, REFERENCE)
     for part in parts:
         form, _, engine = part.partition("/")
-        if form == "profile":
-            name, precision = ENGINES[engine]
+        name, precision = ENGINES[engine]
+        if form == PROFILE:
             path = graph_file(folder, list(REWRITES)[-1])
             times = (
                 profile_openvino(path, BATCHES[0], precision)
                 if name == "openvino"
                 else profile_onnxruntime(path, BATCHES[0])
             )
-            result["profiles"][engine] = shares(times)
+            yield form, engine, shares(times)
             continue
-        found = rate(graph_file(folder, form), engine, plain=form == PLAIN)
-        bf16 = ENGINES[engine][1] == "bf16"
-        ceiling = machine["bf16" if bf16 else "fp32"] * 1e9 / flops
-        found["times_plain_path"] = round(
-            found["events_per_second"] / plain["events_per_second"], 2
-        )
-        found["share_of_ceiling"] = round(found["events_per_second"] / ceiling, 2)
+        found = dict(plain) if part == f"{PLAIN}/{REFERENCE}" else rate(folder, form, engine)
+        ceiling = machine["bf16" if precision == "bf16" else "fp32"] * 1e9 / flops
+        rate_found = found["events_per_second"]
+        found["times_plain_path"] = round(rate_found / plain["events_per_second"], 2)
+        found["share_of_ceiling"] = round(rate_found / ceiling, 2)
+        found["plain_path"] = plain["events_per_second"]
         found["ceiling"] = round(ceiling, 1)
-        result["rates"].setdefault(form, {})[engine] = found
         print(f"{form:20s} {engine:17s} {found}", flush=True)
-    return result
+        yield form, engine, found
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -265,17 +277,13 @@ def main() -> None:
     if options.stage == "graphs":
         write_graphs(options.graphs, pool)
         return
-    forms = [PLAIN, MODULES, *REWRITES, "profile"]
+    forms = [PLAIN, MODULES, *REWRITES, PROFILE]
     parts = [f"{form}/{engine}" for form in forms for engine in ENGINES]
     if options.only:
-        parts = [part for part in parts if any(wanted in part for wanted in options.only)]
-    found = measure(options.graphs, parts, pool)
+        parts = [part for wanted in options.only for part in parts if wanted in part]
     merged: dict[str, Any] = {"rates": {}, "profiles": {}}
     if options.output and options.output.exists():
         merged = json.loads(options.output.read_text(encoding="utf-8"))
-    for form, engines in found["rates"].items():
-        merged["rates"].setdefault(form, {}).update(engines)
-    merged["profiles"].update(found["profiles"])
     merged["pool"] = pool
     merged["device"] = {
         "processor": processor_name(),
@@ -285,11 +293,16 @@ def main() -> None:
         "openvino": openvino.__version__.partition("-")[0],
         "torch": torch.__version__,
     }
-    text = json.dumps(merged, indent=1)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    for form, engine, found in measure(options.graphs, parts, pool):
+        if form == PROFILE:
+            merged["profiles"][engine] = found
+        else:
+            merged["rates"].setdefault(form, {})[engine] = found
+        if options.output:
+            # Part by part: what is done stays if the rest is stopped.
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            options.output.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(merged, indent=1))
 
 
 if __name__ == "__main__":

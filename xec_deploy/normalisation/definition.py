@@ -186,8 +186,8 @@ def normalise_arrays(
     n = normalisation
     npho_valid, time_valid = channel_validity(npho, time, dead, n.npho_threshold, xp)
     in_domain = npho_valid & (npho >= n.domain_minimum)
-    zero = xp.zeros_like(npho)
-    npho_norm = xp.where(in_domain, n.forward(xp.where(in_domain, npho, zero), xp), zero)
-    npho_norm = xp.where(npho_valid, npho_norm, zero + n.sentinel_npho)
-    time_norm = n.forward_time(xp.where(time_valid, time, zero))
-    return npho_norm, xp.where(time_valid, time_norm, zero + n.sentinel_time)
+    # Numbers, not arrays of them: ONNX Runtime selects those in half the time.
+    npho_norm = xp.where(in_domain, n.forward(xp.where(in_domain, npho, 0.0), xp), 0.0)
+    npho_norm = xp.where(npho_valid, npho_norm, n.sentinel_npho)
+    time_norm = n.forward_time(xp.where(time_valid, time, 0.0))
+    return npho_norm, xp.where(time_valid, time_norm, n.sentinel_time)

@@ -18,7 +18,6 @@ from xec_deploy.export.rewrites.heads import join_heads
 from xec_deploy.export.rewrites.hexagons import average_before_last_product
 from xec_deploy.export.rewrites.images import channels_last
 from xec_deploy.export.rewrites.outer import pool_tubes
-from xec_deploy.export.rewrites.pairs import pair_faces
 from xec_deploy.export.rewrites.resize import resize_before_last_product
 
 __all__ = ["REWRITES", "Rewrite", "rewrite"]
@@ -32,7 +31,6 @@ REWRITES: Final[Mapping[str, Rewrite]] = MappingProxyType(
         "early resize": resize_before_last_product,
         "early mean": average_before_last_product,
         "pooled tubes": pool_tubes,
-        "paired faces": pair_faces,
         "joined heads": join_heads,
     }
 )

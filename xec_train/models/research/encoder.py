@@ -135,7 +135,7 @@ class XECEncoder(IndexedModule):
             (batch, 4760), True or 1 where a sensor is hidden; None for no masking at all.
         """
         visible = None if mask is None else (1 - mask.to(x.dtype)).unsqueeze(-1)
-        tokens = [self.token(face, x, visible) for face in self.tokens]
+        tokens = [self._token(face, x, visible) for face in self.tokens]
         return self.fusion_transformer(torch.stack(tokens, dim=1) + self.pos_embed)  # type: ignore[no-any-return]
 
     def face(self, name: str, x: Tensor) -> Tensor:
@@ -155,8 +155,7 @@ class XECEncoder(IndexedModule):
         pixels = x.index_select(1, getattr(self, f"_{name}"))
         return pixels.reshape(-1, height, width, x.shape[2]).permute(0, 3, 1, 2)
 
-    def token(self, face: str, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Return the token of a face, (batch, encoder_dim), before position and transformer."""
+    def _token(self, face: str, x: Tensor, visible: Tensor | None) -> Tensor:
         seen = None
         if visible is not None:
             fine = face == "outer" and "outer_centre" not in self.tokens
