@@ -42,7 +42,7 @@ def events(tmp_path_factory):
 def test_help_of_every_command_has_an_example():
     listed = command("xec-deploy", "--help", check=0).stdout
     names = ("doctor", "demo", "export", "check", "build-engine", "inspect", "infer", "parity")
-    for name in (*names, "report"):
+    for name in (*names, "bench", "report"):
         assert name in listed
         assert "Example:" in command("xec-deploy", name, "--help", check=0).stdout
     for name in ("simulate", "regressor"):
