@@ -22,6 +22,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ from onnxruntime.quantization import (
 
 from calibration import METHODS, Options, quantize_bundle
 from calibration.calibrated import Calibrated, calibrate
-from calibration.layers import find_layers
+from calibration.graph import Graph
+from calibration.layers import Layer, find_layers
 from calibration.observe import multiply_adds, observe
 from calibration.qdq import quantise_layers
 from calibration.ranges import choose_range
@@ -77,26 +79,50 @@ class Study:
         self.options = Options(
             events=options.events, judged=options.judged, threads=options.threads, sensitivity=True
         )
-        self.selection: Selection = select_events(
-            self.data, count=options.events, judged=options.judged
-        )
         self.source = load_onnx(self.bundle.graph())
-        self.judge = Judge(
+
+    # Computed when asked for: timings need none of it.
+    @cached_property
+    def selection(self) -> Selection:
+        """Events to calibrate with and to judge on."""
+        options = self.options
+        return select_events(self.data, count=options.events, judged=options.judged)
+
+    @cached_property
+    def calibration(self) -> ParityEvents:
+        """Calibration events, some with more dead channels."""
+        most = self.bundle.manifest.dead_channels.max_dead
+        return with_dead_channels(self.selection.calibration, most, 1)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The fp32 graph on the other events."""
+        return Judge(
             self.source,
             self.bundle.manifest,
             self.selection.judged,
             golden=self.bundle.golden,
-            threads=options.threads,
+            threads=self.options.threads,
         )
-        self.graph = prepare(self.source)
-        self.layers = find_layers(self.graph)
-        costs = multiply_adds(self.graph, self.layers, self.selection.calibration)
-        self.worth: dict[str, int] = {}
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph as it is quantised."""
+        return prepare(self.source)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Its layers."""
+        return find_layers(self.graph)
+
+    @cached_property
+    def worth(self) -> dict[str, int]:
+        """Group -> multiply-adds an event."""
+        costs = multiply_adds(self.graph, self.layers, self.calibration)
+        worth: dict[str, int] = {}
         for layer in self.layers:
-            self.worth[layer.group] = self.worth.get(layer.group, 0) + costs[layer.node]
-        self.calibration = with_dead_channels(
-            self.selection.calibration, self.bundle.manifest.dead_channels.max_dead, 1
-        )
+            worth[layer.group] = worth.get(layer.group, 0) + costs[layer.node]
+        return worth
 
     def calibrated(self, **changes: Any) -> Calibrated:
         """Return ranges found with some options."""
@@ -255,15 +281,15 @@ def prepare_pareto(study: Study, graph: dict[str, Any]) -> dict[str, Any]:
 
 def speed(study: Study, graphs: dict[str, Any], threads: int, seconds: float) -> dict[str, Any]:
     """Return events a second of every graph and engine, in one run."""
-    events = study.selection.judged
-    rows = slice(0, BATCH)
+    golden = study.bundle.golden
+    assert golden is not None  # noqa: S101 - a bundle folder has them
+    given = golden.npho[:BATCH], golden.time[:BATCH], golden.dead[:BATCH]
     table: dict[str, Any] = {}
     for label, engine, graph, arithmetic in candidates(study, graphs):
         try:
             backend = create_backend(
                 engine, graph, RunOptions(batch=BATCH, threads=threads, precision=arithmetic)
             )
-            given = events.npho[rows], events.time[rows], events.dead[rows]
             value = rate(lambda: backend.run(*given), seconds)  # noqa: B023 - used at once
         except XecError as error:
             say(f"{label} {engine}: {error}")
@@ -316,7 +342,12 @@ def run_step(step: str, study: Study, entry: dict[str, Any], options: argparse.N
         "engines": lambda: engine_errors(study, graphs),
         "speed": lambda: speed(study, graphs, options.threads, options.seconds),
     }
-    entry[step] = steps[step]()
+    found = steps[step]()
+    if step == "speed":
+        # Of several runs the fastest counts: what disturbs only makes slower.
+        before = entry.get(step, {})
+        found = {label: max(value, before.get(label, 0.0)) for label, value in found.items()}
+    entry[step] = found
 
 
 def main() -> None:
