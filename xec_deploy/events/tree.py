@@ -44,13 +44,13 @@ class OpenTree:
     def __init__(self, path: str, tree: str | None) -> None:
         self.path = path
         self._descriptor: int | None = None
-        options: dict[str, Any] = {"array_cache": None}
+        options: dict[str, Any] = {"array_cache": None, "object_cache": None}
         if not is_url(path):
             check_local_file(path)
             # the default goes through an event loop, which costs more than small branches
             options |= {"handler": uproot.MultithreadedFileSource, "num_workers": 1}
-        # a mapping keeps uproot from looking for "path:object" in the name; arrays are streamed
-        # once, so a cache would only hold memory
+        # a mapping keeps uproot from looking for "path:object" in the name; everything is read
+        # once, so that caches would only hold memory, of the last hundred files
         with file_boundary(path, "opening", fix=REMOTE_FIX if is_url(path) else LOCAL_FIX):
             self._file: Any = uproot.open({path: None}, **options)
             if not is_url(path):

@@ -243,7 +243,7 @@ class TreeWriter:
     def _verify(self, expected: int) -> None:
         with (
             file_boundary(self.part, "reading back", fix=DISK),
-            uproot.open({self.part: None}) as file,
+            uproot.open({self.part: None}, object_cache=None, array_cache=None) as file,
         ):
             found = self._count_entries(file[self.tree])
         short = {name: count for name, count in found.items() if count != expected}

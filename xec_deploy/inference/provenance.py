@@ -111,7 +111,7 @@ def input_record(events: EventFile, watch: FileWatch, selection: Selection) -> d
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """Return the provenance in a result file; None if the file has none or is unusable."""
     try:
-        with uproot.open({path: None}) as file:
+        with uproot.open({path: None}, object_cache=None, array_cache=None) as file:
             content = json.loads(str(file["provenance"]))
     except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not a finished result
         return None

@@ -181,10 +181,13 @@ def finish_target(
         provenance=provenance,
         look=look,
     )
-    return {
+    results = {
         item.item: _result(target, item, counted)
         for item, counted in zip(items, found, strict=True)
     }
+    # The list of targets lives as long as the work, thousands of files.
+    target.pieces.clear()
+    return results
 
 
 def _result(target: Target, done: ItemDone, counted: Assembled) -> FileResult:
