@@ -14,7 +14,7 @@ from xec_deploy.bench import run_benchmark
 from xec_deploy.bench.products import matrix_flops, product_ceiling
 from xec_deploy.bench.profile import class_of
 from xec_deploy.cli.bench import bench
-from xec_deploy.errors import CheckFailed, MissingExtra, UsageError
+from xec_deploy.errors import MissingExtra, UsageError
 from xec_deploy.simulation import SimulationConfig, write_simulation
 
 CPU_ENGINES = [name for name in present_backends() if name != "torch"]
@@ -38,9 +38,8 @@ def report(bundle, cache, tmp_path_factory):
 def test_every_engine_has_rates_and_the_best_has_a_share_of_the_ceiling(report):
     assert [item.backend for item in report.engines if item.precision == "fp32"] == CPU_ENGINES
     for engine in report.engines:
-        if engine.error is not None:
-            assert "golden events" in engine.error
-            continue
+        # bf16 misses its gate, which does not make it slow.
+        assert (engine.error is None) == (engine.precision == "fp32")
         assert {1, 8, 16, 32} <= {item.batch for item in engine.measurements}
         assert engine.best.events_per_s == max(item.events_per_s for item in engine.measurements)
         assert engine.ceiling_share == pytest.approx(
@@ -48,9 +47,7 @@ def test_every_engine_has_rates_and_the_best_has_a_share_of_the_ceiling(report):
         )
         assert sum(item.share for item in engine.op_classes) == pytest.approx(1, abs=0.01)
         assert "matrix products" in {item.name for item in engine.op_classes}
-    assert report.fastest.best.events_per_s == max(
-        item.best.events_per_s for item in report.engines if item.best
-    )
+    assert report.fastest.precision == "fp32"
 
 
 def test_an_inference_has_stages(report):
@@ -82,13 +79,22 @@ def test_command_prints_a_table_or_json(bundle):
     [
         ({"backends": ["openvin"]}, UsageError, "openvino"),
         ({"backends": ["onnxruntime"], "precisions": ["bf16"]}, UsageError, "graphs: fp32"),
-        ({"precisions": ["bf16"]}, CheckFailed, "golden events"),
     ],
 )
 def test_what_cannot_be_measured_is_an_error(bundle, options, kind, message):
     pytest.importorskip("openvino")
     with pytest.raises(kind, match=message):
         run_benchmark(bundle, seconds=0.0, **options)
+
+
+@pytest.mark.usefixtures("cache")
+def test_exit_code_4_where_no_engine_passes(bundle):
+    pytest.importorskip("openvino")
+    options = [str(bundle.path), "--precision", "bf16", "--seconds", "0"]
+    shown = CliRunner().invoke(bench, options, catch_exceptions=False, standalone_mode=False)
+    assert shown.return_value == 4
+    assert "golden events are not reproduced" in shown.stdout
+    assert "GFLOP/s" in shown.stdout
 
 
 @pytest.mark.usefixtures("cache")

@@ -53,7 +53,7 @@ class EngineReport:
     op_classes
         Where the time goes; empty if the engine does not say.
     error
-        Why it cannot run, for one that does not.
+        Why it must not be used: it does not reproduce the golden events, or cannot run at all.
     """
 
     backend: str
@@ -98,8 +98,8 @@ class BenchReport:
 
     @property
     def fastest(self) -> EngineReport | None:
-        """The fastest engine and precision."""
-        able = [item for item in self.engines if item.best is not None]
+        """The fastest engine and precision of those that may be used."""
+        able = [item for item in self.engines if item.best is not None and item.error is None]
         return max(able, key=lambda item: item.best.events_per_s if item.best else 0, default=None)
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from xec_deploy.backends import BACKENDS
 from xec_deploy.bench import BenchReport, OpClass, run_benchmark
 from xec_deploy.cli.console import output_console
 from xec_deploy.cli.progress import progress_of
+from xec_deploy.errors import ExitCode
 
 __all__ = ["bench"]
 
@@ -44,12 +45,13 @@ def bench(
     device: str,
     seconds: float,
     as_json: bool,
-) -> None:
+) -> int:
     """Measure how fast BUNDLE runs on this machine, and where the time goes.
 
     Events a second by engine, precision, batch, sessions and threads; the share of the rate at
     which the engine multiplies large matrices, measured in the same run; the time by class of
-    operators; and with --data the stages of a whole inference.
+    operators; and with --data the stages of a whole inference. Engines that do not reproduce the
+    golden events are measured and marked; exit code 4 if none does.
     """
     with progress_of("bench", unit="settings") as progress:
         report = run_benchmark(
@@ -65,6 +67,7 @@ def bench(
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
         print_report(report)
+    return ExitCode.DONE if report.fastest is not None else ExitCode.CHECK_FAILED
 
 
 def print_report(report: BenchReport) -> None:
