@@ -41,8 +41,12 @@ RECIPE_KEYS: Final = (
     "form",
 )
 """What, beside the input, determines the results."""
-LEFT_OUT: Final = {"bundle": ("path",), "backend": ("batch", "sessions", "threads")}
-"""Where the bundle lies and how many threads ran is no reason to compute anew."""
+LEFT_OUT: Final = {
+    "bundle": ("path",),
+    "dead_channels": ("source",),
+    "backend": ("batch", "sessions", "threads"),
+}
+"""Where files lie and how many threads ran is no reason to compute anew."""
 INPUT_KEYS: Final = ("tree", "branches", "run", "selection")
 """What of an input determines the values, beside its content."""
 
@@ -161,7 +165,7 @@ def same_input(stated: Any, source: Mapping[str, Any]) -> bool:
 
 
 def _essence(key: str, value: Any) -> Any:
-    """Leave out what hardly changes values, and what is compared beside this."""
+    """Leave out what does not change values, or is compared beside this."""
     if isinstance(value, Mapping):
         return {k: v for k, v in value.items() if k not in LEFT_OUT.get(key, ())}
     return value

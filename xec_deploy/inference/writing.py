@@ -82,9 +82,12 @@ class Writer:
         try:
             for note in notes:
                 self._take(note)
-            self._wait()
         finally:
-            self._executor.shutdown()
+            # What is being put together is finished also where something else went wrong.
+            try:
+                self._wait()
+            finally:
+                self._executor.shutdown()
 
     def _take(self, note: Note | BatchRows) -> None:
         if isinstance(note, BatchRows):
