@@ -45,6 +45,8 @@ def test_what_is_given_stays(bundle):
     assert (chosen.options.batch, chosen.options.sessions, chosen.options.threads) == (3, 1, 1)
     everything = RunOptions(batch=2, sessions=2, threads=1)
     assert tune(bundle, "onnxruntime", options=everything).events_per_s is None
+    # Which engine is faster has to be measured all the same.
+    assert tune(bundle, options=everything).options == everything
 
 
 def test_a_damaged_or_unwritable_cache_is_measured_over(bundle, cache, monkeypatch):

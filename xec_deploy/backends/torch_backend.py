@@ -53,7 +53,11 @@ class TorchBackend:
     ) -> dict[str, NDArray[np.float32]]:
         """Run events; see :class:`~xec_deploy.backends.base.Backend`."""
         given = {"npho": npho, "time": time, "dead": dead}
-        values = self._run(tuple(given[name] for name in self._graph.inputs))
+        before = torch.get_num_threads()
+        try:
+            values = self._run(tuple(given[name] for name in self._graph.inputs))
+        finally:
+            torch.set_num_threads(before)
         return dict(zip(self._graph.outputs, values, strict=True))
 
     def describe(self) -> dict[str, Any]:
@@ -68,12 +72,9 @@ class TorchBackend:
         }
 
     def _session(self, part: Arrays) -> list[NDArray[np.float32]]:
-        # Threads are a setting of the calling thread's pool in torch; TF32 would not be float32.
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.options.threads or before)
-        try:
-            with torch.backends.cudnn.flags(allow_tf32=False):
-                found = self._graph.run(dict(zip(self._graph.inputs, part, strict=True)))
-        finally:
-            torch.set_num_threads(before)
+        # A setting of the calling thread, which is a session's own where there are several.
+        torch.set_num_threads(self.options.threads or 1)
+        # TF32 is not float32.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            found = self._graph.run(dict(zip(self._graph.inputs, part, strict=True)))
         return [found[name].astype(np.float32, copy=False) for name in self._graph.outputs]

@@ -127,7 +127,9 @@ def tune(
     measured: list[Tuned] = []
     for name in names:
         with _passing_over(name, errors):
-            measured.append(_settings(bundle, name, precision, options, inpaint))
+            measured.append(
+                _settings(bundle, name, precision, options, inpaint, compare=len(names) > 1)
+            )
     for found in sorted(measured, key=lambda item: -(item.events_per_s or 0)):
         # Measured before or just now: it must reproduce the golden events as it will run.
         with _passing_over(found.backend, errors):
@@ -176,11 +178,21 @@ def _candidates(
 
 
 def _settings(
-    bundle: Bundle, name: str, precision: str, options: RunOptions, inpaint: str | None
+    bundle: Bundle,
+    name: str,
+    precision: str,
+    options: RunOptions,
+    inpaint: str | None,
+    *,
+    compare: bool = False,
 ) -> Tuned:
-    """Return the fastest settings of an engine: as given, from the cache, or measured."""
+    """Return the fastest settings of an engine: as given, from the cache, or measured.
+
+    To ``compare`` engines their rates must be known even where all is given.
+    """
     run = replace(options, precision=precision)
-    if options.batch is not None and options.sessions is not None and options.threads is not None:
+    given = None not in (options.batch, options.sessions, options.threads)
+    if given and not compare:
         return Tuned(name, precision, run)
     if options.device != "cpu":
         # What suits a GPU is known beforehand, an engine's batch when it is built.
