@@ -79,7 +79,7 @@ def test_sigterm_keeps_what_is_done_and_the_rerun_adds_the_rest(
     ("owner", "function"),
     [
         ("xec_deploy.events.ttree:TTreeBranch", "read_entries"),
-        ("xec_deploy.events.reader:EventFile", "_next_batch"),
+        ("xec_deploy.events.prepare:Preparer", "batch"),
         ("xec_deploy.inference.inferring", "evaluate"),
         ("xec_deploy.inference.spool:Spool", "_write_segment"),
         ("xec_deploy.events.writer:ResultWriter", "extend"),

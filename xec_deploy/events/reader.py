@@ -18,15 +18,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from xec_deploy.detector.constants import INVALID_ABOVE
-from xec_deploy.errors import InputError, UsageError
+from xec_deploy.errors import UsageError
 from xec_deploy.events.batch import EventBatch, SensorArrays
 from xec_deploy.events.branches import BranchNames, detect_branches
 from xec_deploy.events.columns import RowStream
 from xec_deploy.events.dead import DeadChannels, dead_channels
 from xec_deploy.events.failures import place
 from xec_deploy.events.inputs import InputFile, parse_input
-from xec_deploy.events.sources import EventSources, EventStreams
+from xec_deploy.events.prepare import Preparer
+from xec_deploy.events.sources import EventSources
 from xec_deploy.events.tree import OpenTree
 
 __all__ = ["EventFile", "open_events"]
@@ -121,8 +121,6 @@ class EventFile:
         dead: DeadChannels,
     ) -> None:
         self._opened = opened
-        self._run = -1 if run is None else run
-        self._dead = dead
         self.path, self.tree = opened.path, opened.name
         self.num_entries, self.names = opened.num_entries, opened.names
         self.branches: BranchNames = detect_branches(
@@ -134,6 +132,7 @@ class EventFile:
             dead=dead.branch_in(self.names, place(self.path, self.tree)),
         )
         self._sources = EventSources.find(opened, self.branches, keep)
+        self._prepare = Preparer(self._sources, -1 if run is None else run, dead)
         self.kept: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
             name: (kept.source.dtype, kept.shape) for name, kept in self._sources.kept.items()
         }
@@ -209,7 +208,7 @@ class EventFile:
         """
         self._check_range(stop - start, start, stop)
         streams = self._sources.streams(start, stop)
-        return self._next_batch(streams, start, into or SensorArrays.empty(stop - start))
+        return self._prepare.batch(streams, start, into or SensorArrays.empty(stop - start))
 
     def read_kept(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """Read nothing but the branches that are handed through."""
@@ -221,7 +220,7 @@ class EventFile:
         self._check_range(stop - start, start, stop)
         streams = self._sources.kept_streams(start, stop)
         return {
-            name: self._fill_kept(name, stream, start, stop - start)
+            name: self._prepare.kept(name, stream, start, stop - start)
             for name, stream in streams.items()
         }
 
@@ -240,7 +239,7 @@ class EventFile:
             else RowStream(source, self.path, self.tree, start=start, stop=stop)
         )
         for first in range(start, stop, RUNS_AT_ONCE):
-            runs = np.full(min(RUNS_AT_ONCE, stop - first), self._run, np.int64)
+            runs = np.full(min(RUNS_AT_ONCE, stop - first), self._prepare.run, np.int64)
             if stream is not None:
                 stream.fill(runs)
             yield first, runs
@@ -277,59 +276,10 @@ class EventFile:
             for first in range(start, stop, size):
                 count = min(size, stop - first)
                 if memory is None:
-                    yield self._next_batch(streams, first, SensorArrays.empty(count))
+                    yield self._prepare.batch(streams, first, SensorArrays.empty(count))
                 else:
                     given = memory()
-                    batch = self._next_batch(streams, first, given.head(count))
+                    batch = self._prepare.batch(streams, first, given.head(count))
                     yield replace(batch, memory=given)
         finally:
             streams.close()
-
-    def _next_batch(self, streams: EventStreams, first: int, into: SensorArrays) -> EventBatch:
-        npho, time, dead = into.npho, into.time, into.dead
-        count = len(npho)
-        readable = streams.npho.fill(npho) & streams.time.fill(time)
-        # comparisons with NaN are False: NaN counts as invalid
-        invalid = ~((npho <= INVALID_ABOVE) & (npho > -np.inf))
-        if streams.dead is None:
-            np.copyto(dead, invalid)
-        else:
-            readable &= streams.dead.fill(dead)
-            dead |= invalid
-        run = np.full(count, self._run, np.int64)
-        event = np.arange(first, first + count, dtype=np.int64)
-        for stream, numbers in ((streams.run, run), (streams.event, event)):
-            if stream is not None:
-                stream.fill(numbers)
-        dead |= self._dead.mask_for(run)
-        unreadable = ~readable
-        if unreadable.any():
-            npho[unreadable] = np.nan
-            time[unreadable] = np.nan
-            dead[unreadable] = True
-        return EventBatch(
-            entry_start=first,
-            run=run,
-            event=event,
-            npho=npho,
-            time=time,
-            dead=dead,
-            readable=readable,
-            extra={
-                name: self._fill_kept(name, stream, first, count)
-                for name, stream in streams.kept.items()
-            },
-        )
-
-    def _fill_kept(self, name: str, stream: RowStream, first: int, count: int) -> NDArray[Any]:
-        kept = self._sources.kept[name]
-        values = np.empty((count, *kept.shape), kept.source.dtype)
-        ok = stream.fill(values)
-        if not ok.all():
-            bad = first + int(np.argmin(ok))
-            raise InputError(
-                f"an event has not {kept.shape[0]} values as the first one",
-                where=place(self.path, self.tree, name, (bad, bad + 1)),
-                fix="Only branches of fixed size can be kept; leave it out of --keep.",
-            )
-        return values
