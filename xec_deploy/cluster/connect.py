@@ -78,6 +78,8 @@ def _queue(kind: str, path: str, stack: ExitStack) -> tuple[Any, int]:
     settings, scale = queue_settings(path, cluster_class)
     # The last one counts: that of dask-jobqueue is the share of a process of the job's cores.
     settings["worker_extra_args"] = [*settings.get("worker_extra_args", ()), "--nthreads", "1"]
+    # The usual port of a dashboard may be taken by another user's.
+    settings.setdefault("dashboard_address", ":0")
     try:
         cluster = stack.enter_context(cluster_class(**settings))
     except (TypeError, ValueError) as error:
@@ -156,7 +158,7 @@ def _parameters(cluster_class: Any) -> list[str]:
         name
         for maker in makers
         if maker.__module__.startswith("dask_jobqueue")
-        for name in inspect.signature(maker.__init__).parameters
+        for name in inspect.signature(maker).parameters
     }
     return sorted(names - {"self", "scheduler", "loop", "asynchronous", "job_cls", "args"})
 
