@@ -72,7 +72,7 @@ class BasketReader:
         stop = int(np.searchsorted(self._edges, last, side="left"))
         begin, end = int(self._edges[start]), int(self._edges[stop])
         values = np.empty((end - begin, self._width), self._dtype)
-        flat = memoryview(values.view(np.uint8).reshape(-1))
+        flat = values.view(np.uint8).reshape(-1).data
         bounds = ((self._edges[start : stop + 1] - begin) * values.strides[0]).tolist()
         places, sizes = self._places[start:stop].tolist(), self._sizes[start:stop].tolist()
         for index, (place, size) in enumerate(zip(places, sizes, strict=True)):
