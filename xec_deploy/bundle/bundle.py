@@ -82,9 +82,9 @@ class Bundle:
         if chosen == "none":
             return plain
         # Late, because fillers are built of the graphs this package knows.
-        from xec_deploy.inpaint.compose import filled_graph  # noqa: PLC0415
+        from xec_deploy.inpaint.compose import FillerName, filled_graph  # noqa: PLC0415
 
-        return filled_graph(plain, chosen)
+        return filled_graph(plain, cast("FillerName", chosen))
 
     def inpainting(self, inpaint: str | None = None) -> Inpaint:
         """Return what happens to dead channels where ``inpaint`` is asked for.

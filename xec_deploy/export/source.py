@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from xec_deploy.detector.layout import LayoutName
 from xec_deploy.errors import UsageError
@@ -18,7 +18,7 @@ from xec_train.checkpoint import (
     load_checkpoint,
     load_inpainter,
 )
-from xec_train.models import Regressor, TaskName
+from xec_train.models import TaskName
 
 __all__ = ["Checkpoint", "deployed_module", "open_inpainter", "open_source"]
 
@@ -61,7 +61,7 @@ def deployed_module(
     assert normalisation is not None  # noqa: S101 - nothing is left open
     if isinstance(source, RegressorCheckpoint):
         logarithmic = source.log_transform if log_transform is None else log_transform
-        return DeployedRegressor(cast("Regressor", source.model), normalisation, logarithmic)
+        return DeployedRegressor(source.model, normalisation, logarithmic)
     if isinstance(source, InpainterCheckpoint):
         return DeployedInpainter(source.model, normalisation)
     encoder = source.model.encoder if isinstance(source, MAECheckpoint) else source.model

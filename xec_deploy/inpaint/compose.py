@@ -11,7 +11,7 @@ from xec_deploy.bundle.compose import cached_graph, embed_manifest, join
 from xec_deploy.bundle.onnx_file import canonical_hash, file_hash, load_onnx, manifest_of_onnx
 from xec_deploy.inpaint.filler import FILLED, FillerName, filler_graph
 
-__all__ = ["filled_graph"]
+__all__ = ["FillerName", "filled_graph"]
 
 
 def filled_graph(graph: Path, filler: FillerName) -> Path:

@@ -113,7 +113,7 @@ def solid_angles(uvw: FloatArray) -> FloatArray:
     a, b, h = (place @ axis - offset for axis, offset in zip(o.axes, o.offset, strict=True))
     h = np.maximum(h, 0.0)
     square = a * a + b * b + h * h
-    solid = o.area * h / ((square + o.size) * np.sqrt(square + o.size))
+    solid: FloatArray = o.area * h / ((square + o.size) * np.sqrt(square + o.size))
     inner = slice(None, c.N_MPPC)
     corners = np.zeros_like(a[:, inner])
     height = np.maximum(h[:, inner], 1e-3)
