@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from xec_deploy.errors import CheckFailed, InputError, UsageError
+from xec_deploy.normalisation.input_range import InputRange, event_quantities
 from xec_train.checkpoint import load_regressor
 from xec_train.config import RegressorConfig
 from xec_train.regressor import train_regressor
@@ -109,6 +110,21 @@ def test_the_checkpoint_opens_and_says_what_it_is(trained):
     assert set(loaded.model.heads) == {"energy", "uvwFI"}
     assert {"version", "step", "epoch", "metrics", "recipe"} <= set(loaded.training)
     assert RegressorConfig.model_validate(loaded.training["recipe"]) == config
+
+
+def test_the_checkpoint_knows_the_range_of_its_events(trained, simulated):
+    loaded = load_regressor(trained[2])
+    known = InputRange.model_validate(loaded.training["input_range"])
+    assert 250 < known.events <= 300
+    found = event_quantities(
+        *(simulated[name][:300] for name in ("npho", "relative_time", "dead")),
+        loaded.normalisation.npho_threshold,
+    )
+    for name, values in found.items():
+        recorded = known.quantities[name]
+        assert np.nanmin(values) <= recorded.low < recorded.high <= np.nanmax(values)
+        assert recorded.mean == pytest.approx(np.nanmean(values), rel=0.05)
+    assert known.outside(found).sum() < 10
 
 
 def test_the_checkpoint_emits_physical_units_as_good_as_recorded(trained, simulated):
