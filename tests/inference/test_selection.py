@@ -58,7 +58,19 @@ def test_only_the_runs_asked_for(bundle, events_file, tmp_path, read, reference_
         runs=str(second),
         **OPTIONS,
     )
-    assert [(file.outcome, file.entries) for file in summary.files] == [("done", 50), ("done", 0)]
+    assert [(file.outcome, file.entries) for file in summary.files] == [
+        ("done", 50),
+        ("skipped", 0),
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["events_xec.root"]
+    listed = tmp_path / "runs.txt"
+    listed.write_text(f"5 absent.root\n{second} {events_file}\n")
+    (found,) = infer(
+        bundle, f"@{listed}", tmp_path / "list", runs=f"{second}-{second + 9}", **OPTIONS
+    ).files
+    assert (found.outcome, found.entries) == ("done", 50)
+    with pytest.raises(UsageError, match="no input of runs 6"):
+        infer(bundle, f"@{listed}", tmp_path / "list", runs="6", **OPTIONS)
 
 
 def test_runs_in_several_places(bundle, tmp_path, reference_root, read):

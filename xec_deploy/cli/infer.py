@@ -27,7 +27,9 @@ _RESULTS: dict[str, Callable[[FileResult], Text]] = {
     "done": lambda file: Text(
         f"{file.output}" + (f" ({file.resumed} from before)" if file.resumed else "")
     ),
-    "skipped": lambda file: Text(f"{file.output} (kept)"),
+    "skipped": lambda file: Text(
+        "no entry of these runs" if file.output is None else f"{file.output} (kept)"
+    ),
     "failed": lambda _: Text("failed", "red"),
     "unfinished": lambda _: Text("unfinished", "yellow"),
 }

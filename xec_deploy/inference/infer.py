@@ -13,7 +13,7 @@ from typing import Any, Final
 from xec_deploy.backends import AUTO
 from xec_deploy.bundle import Bundle
 from xec_deploy.detector import N_SENSORS
-from xec_deploy.errors import ExitCode, Interrupted, XecError
+from xec_deploy.errors import ExitCode, Interrupted, UsageError, XecError
 from xec_deploy.events import InputFile, SensorArrays, expand_inputs
 from xec_deploy.inference.duplicates import DuplicateFinder
 from xec_deploy.inference.inferring import REQUESTS, infer_notes
@@ -36,9 +36,6 @@ READERS: Final = 2
 QUEUE_BYTES: Final = 48 * 2**20
 """Memory for batches on their way, unless three of them need more."""
 MOST_AHEAD: Final = 16
-STARVED_SHARE: Final = 0.1
-SHORT_SECONDS: Final = 5.0
-"""Of a shorter run the first batches are most of it."""
 EVENT_BYTES: Final = N_SENSORS * 9
 """Photons, time and flag of each channel of an event."""
 
@@ -159,7 +156,10 @@ def infer(
         }
     )
     arguments = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
-    files = expand_inputs(arguments, tree=tree)
+    listed = expand_inputs(arguments, tree=tree)
+    files = [item for item in listed if options.selection.may_have(item.run)]
+    if not files:
+        raise UsageError(f"no input of runs {runs}", fix="Correct --runs, or the run list.")
     planned = plan_outputs(files, output, single=single)
     targets = (
         [Target(planned[0], tuple(files), joined=True)]
@@ -224,7 +224,7 @@ def run_pipeline(
         _engine(job),
         stages,
         duplicates.to_dict(),
-        _advice(writer, stages),
+        writer.advise(stages),
         {} if writer.drift is None else writer.drift.to_dict(),
     )
     for line in summary.advice:
@@ -279,14 +279,6 @@ def _unfinished(targets: Sequence[Target], writer: Writer) -> dict[InputFile, Fi
                 resumed=spool.resumed,
             )
     return found
-
-
-def _advice(writer: Writer, stages: dict[str, float]) -> tuple[str, ...]:
-    """Say what is wrong with the files, if the engine had to wait for them."""
-    if stages["starved"] < STARVED_SHARE * stages["total"] or stages["total"] < SHORT_SECONDS:
-        return ()
-    share = stages["starved"] / stages["total"]
-    return (f"the engine waited for input {share:.0%} of the time", *writer.advice)
 
 
 def _engine(job: Job) -> dict[str, Any]:

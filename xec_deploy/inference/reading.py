@@ -77,11 +77,12 @@ class ItemFailed:
 
 @dataclass(frozen=True)
 class ItemSkipped:
-    """The results of an input are there already."""
+    """The results of an input are there already, or it has no entry that is wanted."""
 
     target: Target
     item: InputFile
     entries: int
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,9 @@ def _read_item(
             events = stack.enter_context(job.open(item))
             source = input_record(events, watch, job.selection)
             ranges = job.selection.ranges(events)
+            if not ranges:
+                yield ItemSkipped(target, item, 0, left_out=True)
+                return
             target.acquire()
             for entries in ranges:
                 piece = open_piece(job, target, number, item, events, entries, source)

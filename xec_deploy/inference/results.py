@@ -17,10 +17,10 @@ class FileResult:
     Attributes
     ----------
     input, output
-        The files; no output if the input failed.
+        The files; no output if the input failed or has no entry that is wanted.
     outcome
-        ``done``; ``skipped``: finished before; ``failed``: see ``error``; ``unfinished``: the work
-        was stopped, a rerun continues it.
+        ``done``; ``skipped``: finished before, or nothing is wanted of it; ``failed``: see
+        ``error``; ``unfinished``: the work was stopped, a rerun continues it.
     entries
         Entries in the result, or done so far.
     resumed

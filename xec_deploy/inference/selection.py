@@ -42,6 +42,10 @@ class Selection:
             "runs": None if self.runs is None else [list(pair) for pair in self.runs],
         }
 
+    def may_have(self, run: int | None) -> bool:
+        """Tell whether an input with this run number in a run list may have wanted entries."""
+        return run is None or self.runs is None or bool(self._wanted(np.array([run]))[0])
+
     def ranges(self, events: EventFile) -> list[tuple[int, int]]:
         """Return the entry ranges of a file that are wanted, in order.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -30,6 +30,9 @@ __all__ = ["Writer", "finish_target"]
 
 logger = logging.getLogger(__name__)
 
+STARVED_SHARE: Final = 0.1
+SHORT_SECONDS: Final = 5.0
+"""Of a shorter run the first batches are most of it."""
 MOST_ADVICE: Final = 3
 Look = Callable[[Piece, Rows], Any]
 
@@ -89,6 +92,13 @@ class Writer:
             finally:
                 self._executor.shutdown()
 
+    def advise(self, stages: Mapping[str, float]) -> tuple[str, ...]:
+        """Say what is wrong with the files, if the engine had to wait for them."""
+        starved, total = stages["starved"], stages["total"]
+        if starved < STARVED_SHARE * total or total < SHORT_SECONDS:
+            return ()
+        return (f"the engine waited for input {starved / total:.0%} of the time", *self.advice)
+
     def _take(self, note: Note | BatchRows) -> None:
         if isinstance(note, BatchRows):
             note.piece.spool.append(note.rows)
@@ -100,8 +110,8 @@ class Writer:
         elif isinstance(note, ItemFailed):
             self._discard(note)
         elif isinstance(note, ItemSkipped):
-            item, path = note.item, str(note.target.path)
-            self.results[item] = FileResult(item.path, path, "skipped", note.entries)
+            path = None if note.left_out else str(note.target.path)
+            self.results[note.item] = FileResult(note.item.path, path, "skipped", note.entries)
         elif isinstance(note, TargetDone):
             self._finish(note)
 
