@@ -79,7 +79,8 @@ def _queue(kind: str, path: str, stack: ExitStack) -> tuple[Any, int]:
     # The last one counts: that of dask-jobqueue is the share of a process of the job's cores.
     settings["worker_extra_args"] = [*settings.get("worker_extra_args", ()), "--nthreads", "1"]
     # The usual port of a dashboard may be taken by another user's.
-    settings.setdefault("dashboard_address", ":0")
+    options = settings.get("scheduler_options") or {}
+    settings["scheduler_options"] = {"dashboard_address": ":0", **options}
     try:
         cluster = stack.enter_context(cluster_class(**settings))
     except (TypeError, ValueError) as error:
