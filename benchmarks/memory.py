@@ -79,8 +79,10 @@ def main() -> None:
     done = [file for file in summary["files"] if file["outcome"] == "done"]
     seconds = np.array([second for second, _ in series])
     memory = np.array([size for _, size in series])
-    later = seconds > seconds[-1] / 4
-    slope = np.polyfit(seconds[later] / 3600, memory[later], 1)[0]
+    quarters = [
+        float(np.median(memory[(seconds > start) & (seconds <= start + seconds[-1] / 4)]))
+        for start in np.linspace(0.0, seconds[-1], 5)[:-1]
+    ]
     report: dict[str, Any] = {
         "program": "benchmarks/memory.py",
         "exit_code": process.returncode,
@@ -89,8 +91,7 @@ def main() -> None:
         "events": entries,
         "events_of_the_large_file": arguments.events,
         "largest_MB": float(memory.max()),
-        "median_MB_after_a_quarter": float(np.median(memory[later])),
-        "slope_MB_per_hour_after_a_quarter": round(float(slope), 1),
+        "median_MB_of_each_quarter": quarters,
         "engine": summary["engine"],
         "stages_s": summary["stages"],
         "versions": {"python": platform.python_version(), "numpy": np.__version__},

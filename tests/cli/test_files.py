@@ -1,12 +1,18 @@
 """Commands on files of results and events, called in this process."""
 
+import itertools
 import json
+import os
+import re
+import signal
 
 import pytest
 from click.testing import CliRunner
 
+from xec_deploy import infer
 from xec_deploy.bundle import shipped_bundle
 from xec_deploy.cli.main import cli
+from xec_deploy.errors import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +62,20 @@ def test_infer_says_what_ran_and_which_channels_are_dead(reference_root, tmp_pat
     assert "onnxruntime on cpu in fp32" in output
     assert f"file {dead} (2 channels), and those with invalid values" in output
     assert "inpainting: neighbours" in output
+
+
+def test_inspect_says_how_far_unfinished_results_are(reference_root, tmp_path):
+    batches = itertools.count()
+
+    def stop(_):
+        if next(batches) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    source, out = reference_root / "fixed_lz4.root", tmp_path / "out.root"
+    options = {"backend": "onnxruntime", "batch": 4, "sessions": 1, "threads": 1}
+    with pytest.raises(Interrupted):
+        infer(shipped_bundle(), source, out, progress=stop, **options)
+    output = call("inspect", tmp_path / "out.root.part")
+    assert re.search(r"done [1-9]\d* of entries 0 to 59", output)
+    assert str(source) in output
+    assert "run the same command again" in output

@@ -80,7 +80,7 @@ _RESULTS: dict[str, Callable[[FileResult], Text]] = {
 )
 @click.option("--format", "format_", default="ttree", show_default=True, help="ttree or rntuple.")
 @click.option("--single", is_flag=True, help="Join the results of all inputs in one file.")
-@click.option("--force", is_flag=True, help="Replace existing results.")
+@click.option("--force", is_flag=True, help="Replace existing results, start unfinished ones anew.")
 @click.option(
     "--dask",
     metavar="CLUSTER",

@@ -21,6 +21,7 @@ from xec_deploy.events.advice import reading_advice
 from xec_deploy.events.failures import file_boundary
 from xec_deploy.events.inputs import parse_input
 from xec_deploy.inference.provenance import read_provenance
+from xec_deploy.inference.spool import LEDGER, entries_done, read_header
 
 __all__ = ["inspect"]
 
@@ -33,10 +34,10 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @click.command(epilog="Example: xec-deploy inspect compact.xec")
-@click.argument("path", metavar="B.xec|M.onnx|F.root|E.engine")
+@click.argument("path", metavar="B.xec|M.onnx|F.root|E.engine|OUT.part")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(path: str, as_json: bool) -> None:
-    """Show what a bundle, an ONNX file, a ROOT file or an engine is."""
+    """Show what a bundle, an ONNX or ROOT file or an engine is, or how far OUT.part has come."""
     file = Path(parse_input(path).path)
     if not path or not file.exists():
         raise InputError("no such file", where=path or "''", fix="Check the path.")
@@ -44,6 +45,8 @@ def inspect(path: str, as_json: bool) -> None:
         from xec_deploy.engines import describe_engine  # noqa: PLC0415 - loads what builds engines
 
         facts = describe_engine(file)
+    elif file.is_dir() and any(file.glob("*" + LEDGER)):
+        facts = _unfinished_facts(file)
     else:
         facts = _root_facts(path, file) if _is_root(file) else _model_facts(open_bundle(file))
     if as_json:
@@ -169,6 +172,24 @@ def _root_facts(argument: str, file: Path) -> Facts:
             }
     if provenance is not None:
         facts["provenance"] = provenance
+    return facts
+
+
+def _unfinished_facts(folder: Path) -> Facts:
+    """Say how far unfinished results are."""
+    facts: Facts = {"unfinished": str(folder)}
+    for ledger in sorted(folder.glob("*" + LEDGER)):
+        header = read_header(ledger)
+        if header is not None:
+            first, last = header["entries"]
+            done = f"{entries_done(ledger)} of entries {first} to {last - 1}"
+            facts[ledger.stem] = {
+                "input": header["input"]["path"],
+                "done": done,
+                "since": header["started"],
+                **header["choice"],
+            }
+    facts["advice"] = "run the same command again to continue, or with --force to start anew"
     return facts
 
 

@@ -27,7 +27,7 @@ from xec_deploy.errors import OutputError
 from xec_deploy.events import Column
 from xec_deploy.inference.locking import FileLock
 
-__all__ = ["Rows", "Spool", "read_header", "writing"]
+__all__ = ["LEDGER", "Rows", "Spool", "entries_done", "read_header", "writing"]
 
 Rows = dict[str, NDArray[Any]]
 
@@ -252,6 +252,20 @@ class Spool:
             return None
         digest = xxhash.xxh3_128(rows.read(segment.size)).hexdigest()
         return segment if segment.checksum == f"xxh3_128:{digest}" else None
+
+
+def entries_done(ledger: Path) -> int:
+    """Return how many entries the whole lines of a ledger speak of."""
+    done = 0
+    with ledger.open("rb") as file:
+        file.readline()
+        for line in file:
+            try:
+                first, last = Segment.parse(line).entries
+            except (ValueError, KeyError, TypeError):
+                break
+            done += last - first
+    return done
 
 
 def read_header(ledger: Path) -> dict[str, Any] | None:
