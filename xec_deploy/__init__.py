@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xec_deploy.bundle import Bundle, open_bundle
-    from xec_deploy.inference import infer
+    from xec_deploy.inference.infer import infer
 
 __all__ = ["Bundle", "__version__", "infer", "open_bundle"]
 

@@ -36,7 +36,8 @@ __all__ = ["parity"]
 @click.option(
     "--against",
     metavar="NAME,..",
-    help=f"Engines to compare: {', '.join(ENGINES)}. Those installed if absent, torch only with --checkpoint.",
+    help=f"Engines to compare: {', '.join(ENGINES)}. By default those installed, torch only with "
+    "--checkpoint.",
 )
 @click.option(
     "--checkpoint", help="The file the bundle was exported from: reference for --data, and torch."
