@@ -68,6 +68,9 @@ def network(pool: tuple[int, int]) -> DeployedRegressor:
     for name, parameter in model.named_parameters():
         if "grn" in name:
             torch.nn.init.normal_(parameter, std=0.3)
+        elif "fusion_transformer" in name and parameter.ndim == 2:
+            # Its layers start as copies of one, which an export would store once.
+            torch.nn.init.xavier_uniform_(parameter)
     return DeployedRegressor(model, normalisation).eval()
 
 
