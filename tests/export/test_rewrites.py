@@ -188,12 +188,3 @@ def test_tubes_pool_as_the_fine_grid_does(pool, layout, timeless, sentinel):
     x = torch.randn(2, 4760, 2, dtype=torch.float64)
     x[..., 1] = torch.where(torch.rand(2, 4760) < timeless, sentinel, x[..., 1])
     assert_same(grid(x), PooledTubes(grid)(x))
-
-
-def test_joined_heads_have_no_idle_task():
-    rewritten = rewrite(regressor("pool33"))
-    assert not hasattr(rewritten.model, "heads")
-    outputs = sum(
-        rewritten.model.config.outputs_of(task) for task in rewritten.model.config.active_tasks
-    )
-    assert rewritten.model.third.shape == (4 * 24, outputs)

@@ -12,7 +12,7 @@ __all__ = ["join_norms"]
 def join_norms(model: Any) -> int:
     """Replace every square root of a sum of squares by a norm; return how many there were.
 
-    Exported graphs spell norms out because ONNX Runtime takes six times as long for the single op
+    Exported graphs spell norms out because ONNX Runtime takes five times as long for the single op
     over axes in the middle; OpenVINO takes half as long, as the squares are not stored.
     """
     joined = 0

@@ -14,7 +14,6 @@ from typing import Final
 from torch import nn
 
 from xec_deploy.export.rewrites.blocks import fold_blocks
-from xec_deploy.export.rewrites.heads import join_heads
 from xec_deploy.export.rewrites.hexagons import average_before_last_product
 from xec_deploy.export.rewrites.images import channels_last
 from xec_deploy.export.rewrites.outer import pool_tubes
@@ -31,7 +30,6 @@ REWRITES: Final[Mapping[str, Rewrite]] = MappingProxyType(
         "early resize": resize_before_last_product,
         "early mean": average_before_last_product,
         "pooled tubes": pool_tubes,
-        "joined heads": join_heads,
     }
 )
 """All rewrites by name, in order; each may rely on those before it."""

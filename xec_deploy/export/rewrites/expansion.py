@@ -41,7 +41,7 @@ class Expansion(nn.Module):
 
     def weight(self, hidden: Tensor) -> Tensor:
         """Return the second weight with the scale of GRN, (batch, 4 channels, channels)."""
-        # A product and a sum: ONNX Runtime takes six times as long for a norm over these axes.
+        # A product and a sum: ONNX Runtime takes five times as long for a norm over these axes.
         response = torch.sqrt((hidden * hidden).sum(dim=1))
         scale = response / (response.mean(dim=-1, keepdim=True) + GRN_EPS)
         return self.second * (1.0 + self.gamma * scale).unsqueeze(-1)
