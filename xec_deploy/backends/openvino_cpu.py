@@ -45,7 +45,10 @@ class OpenVinoBackend:
         threads = options.threads or max(1, granted_cores() // sessions)
         batch = options.batch or DEFAULT_BATCH
         self.options = RunOptions("cpu", batch, sessions, threads, options.precision)
-        hint = PRECISION_HINTS.get(options.precision, "f32")
+        core = openvino.Core()
+        model, self._outputs = read_graph(core, graph, batch)
+        # A graph that says itself what is in bfloat16 has been judged so, not rounded everywhere.
+        hint = "f32" if _has_bfloat16(model) else PRECISION_HINTS.get(options.precision, "f32")
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT" if sessions > 1 else "LATENCY",
             "NUM_STREAMS": sessions,
@@ -55,8 +58,6 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": False,
             "PERF_COUNT": profile,
         }
-        core = openvino.Core()
-        model, self._outputs = read_graph(core, graph, batch)
         try:
             self.compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
@@ -90,6 +91,14 @@ class OpenVinoBackend:
             "threads": self.options.threads,
             "arithmetic": self._hint,
         }
+
+
+def _has_bfloat16(model: Any) -> bool:
+    return any(
+        port.get_element_type() == openvino.Type.bf16
+        for node in model.get_ops()
+        for port in node.outputs()
+    )
 
 
 def _session(request: Any, outputs: int) -> Session:
