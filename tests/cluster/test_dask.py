@@ -166,7 +166,8 @@ def test_workers_killed_at_work(cluster, inputs, local, tmp_path):
 
     def kill():
         while len(killed) < 2 and not finished.is_set():
-            for process in holders(tmp_path) - set(killed):
+            # This process holds locks too, while it joins what the workers made.
+            for process in holders(tmp_path) - {*killed, os.getpid()}:
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)
                 break
@@ -178,7 +179,6 @@ def test_workers_killed_at_work(cluster, inputs, local, tmp_path):
     finished.set()
     killer.join()
     assert len(killed) == 2
-    assert os.getpid() not in killed
     assert len(summary.of("done")) == 3
     assert_same(tmp_path, local)
     assert not list(tmp_path.glob("*.part"))

@@ -50,7 +50,10 @@ def test_events_like_the_training_are_not_flagged(
         assert entry["shift"] == pytest.approx(0, abs=1e-6)
     print_summary(summary)
     assert "0 of 130 outside their range; means shifted by light " in capsys.readouterr().out
-    assert infer(bundle, events_file, tmp_path / "plain.root", **OPTIONS).drift == {}
+    training = {**bundle.manifest.training, "input_range": None}
+    manifest = bundle.manifest.model_copy(update={"training": training})
+    ignorant = dataclasses.replace(bundle, manifest=manifest, _backends={})
+    assert infer(ignorant, events_file, tmp_path / "plain.root", **OPTIONS).drift == {}
 
 
 def test_brighter_events_are_flagged_and_keep_their_values(knowing, events_file, tmp_path, read):
