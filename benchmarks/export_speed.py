@@ -1,7 +1,7 @@
 """Events a second of the large research regressor on a CPU, rewrite by rewrite.
 
-    python benchmarks/export_speed.py graphs -g /tmp/graphs
-    python benchmarks/export_speed.py measure -g /tmp/graphs -o benchmarks/results/export_speed.json
+    python benchmarks/export_speed.py graphs -g graphs
+    python benchmarks/export_speed.py measure -g graphs -o benchmarks/results/export_speed.json
 
 makes a regressor of 35.6 million random weights, exports it plainly, as the package's modules and
 with every rewrite added one after another, and times each graph in every engine at the best of a
