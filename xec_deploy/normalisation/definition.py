@@ -188,6 +188,7 @@ def normalise_arrays(
     in_domain = npho_valid & (npho >= n.domain_minimum)
     # Numbers, not arrays of them: ONNX Runtime selects those in half the time.
     npho_norm = xp.where(in_domain, n.forward(xp.where(in_domain, npho, 0.0), xp), 0.0)
-    npho_norm = xp.where(npho_valid, npho_norm, n.sentinel_npho)
+    # Plus zero, as ever in this definition: a sentinel of -0.0 comes out as 0.0.
+    npho_norm = xp.where(npho_valid, npho_norm, n.sentinel_npho + 0.0)
     time_norm = n.forward_time(xp.where(time_valid, time, 0.0))
-    return npho_norm, xp.where(time_valid, time_norm, n.sentinel_time)
+    return npho_norm, xp.where(time_valid, time_norm, n.sentinel_time + 0.0)
