@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BatchRunner", "Session"]
+__all__ = ["Arrays", "BatchRunner", "BatchedBackend", "Session"]
 
 Arrays = tuple[NDArray[Any], ...]
 Session = Callable[[Arrays], Sequence[NDArray[np.float32]]]
@@ -71,3 +71,23 @@ class BatchRunner:
         finally:
             self._free.put(session)
         return [output[:count] for output in outputs] if missing else outputs
+
+
+class BatchedBackend:
+    """The run of every engine that works a request off in batches.
+
+    Its ``__init__`` sets the names of the graph's inputs and outputs, in their order, and the
+    runner.
+    """
+
+    _inputs: Sequence[str]
+    _outputs: Sequence[str]
+    _run: BatchRunner
+
+    def run(
+        self, npho: NDArray[np.float32], time: NDArray[np.float32], dead: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Run events; see :class:`~xec_deploy.backends.base.Backend`."""
+        given = {"npho": npho, "time": time, "dead": dead}
+        values = self._run(tuple(given[name] for name in self._inputs))
+        return dict(zip(self._outputs, values, strict=True))

@@ -10,14 +10,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from xec_deploy.backends.base import DEFAULT_BATCH, RunOptions
-from xec_deploy.backends.batches import Arrays, BatchRunner, Session
+from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner, Session
 from xec_deploy.backends.cores import granted_cores
 from xec_deploy.errors import BundleError
 
 __all__ = ["OnnxRuntimeBackend", "load_session", "session_options"]
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(BatchedBackend):
     """Runs a raw-in graph with ONNX Runtime's CPU provider.
 
     Raises
@@ -45,14 +45,6 @@ class OnnxRuntimeBackend:
         self._inputs = [value.name for value in loaded[0].get_inputs()]
         self._outputs = [value.name for value in loaded[0].get_outputs()]
         self._run = BatchRunner([self._session(item) for item in loaded], batch)
-
-    def run(
-        self, npho: NDArray[np.float32], time: NDArray[np.float32], dead: NDArray[np.bool_]
-    ) -> dict[str, NDArray[np.float32]]:
-        """Run events; see :class:`~xec_deploy.backends.base.Backend`."""
-        given = {"npho": npho, "time": time, "dead": dead}
-        values = self._run(tuple(given[name] for name in self._inputs))
-        return dict(zip(self._outputs, values, strict=True))
 
     def describe(self) -> dict[str, Any]:
         """Return settings for the provenance."""

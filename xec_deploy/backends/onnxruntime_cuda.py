@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from xec_deploy.backends.base import RunOptions
-from xec_deploy.backends.batches import Arrays, BatchRunner, Session
+from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner, Session
 from xec_deploy.backends.onnxruntime_cpu import load_session, session_options
 from xec_deploy.errors import MissingExtra, UsageError
 
@@ -21,7 +21,7 @@ CUDA_BATCH: Final = 256
 """A GPU is only busy with many events."""
 
 
-class OnnxRuntimeCudaBackend:
+class OnnxRuntimeCudaBackend(BatchedBackend):
     """Runs a raw-in graph with ONNX Runtime's CUDA provider.
 
     Inputs go through buffers that live as long as the session: one in pinned memory of the host
@@ -64,14 +64,6 @@ class OnnxRuntimeCudaBackend:
         batch = self.options.batch or CUDA_BATCH
         sessions = [self._bound(batch) for _ in range(self.options.sessions or 1)]
         self._run = BatchRunner(sessions, batch, pad=True)
-
-    def run(
-        self, npho: NDArray[np.float32], time: NDArray[np.float32], dead: NDArray[np.bool_]
-    ) -> dict[str, NDArray[np.float32]]:
-        """Run events; see :class:`~xec_deploy.backends.base.Backend`."""
-        given = {"npho": npho, "time": time, "dead": dead}
-        values = self._run(tuple(given[name] for name in self._inputs))
-        return dict(zip(self._outputs, values, strict=True))
 
     def describe(self) -> dict[str, Any]:
         """Return settings for the provenance."""

@@ -10,7 +10,7 @@ import openvino
 from numpy.typing import NDArray
 
 from xec_deploy.backends.base import DEFAULT_BATCH, RunOptions
-from xec_deploy.backends.batches import Arrays, BatchRunner, Session
+from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner, Session
 from xec_deploy.backends.cores import granted_cores
 from xec_deploy.backends.openvino_graph import read_graph
 from xec_deploy.errors import BundleError
@@ -21,7 +21,7 @@ PRECISION_HINTS: Final = {"bf16": "bf16"}
 """What OpenVINO may compute in where the graph does not say; else float32."""
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(BatchedBackend):
     """Runs a raw-in graph with OpenVINO's CPU plugin.
 
     The graph is compiled for batches of one size, which is faster than a variable one by up to
@@ -71,14 +71,6 @@ class OpenVinoBackend:
             [_session(item, len(self._outputs)) for item in self.requests], batch, pad=True
         )
         self._hint = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-
-    def run(
-        self, npho: NDArray[np.float32], time: NDArray[np.float32], dead: NDArray[np.bool_]
-    ) -> dict[str, NDArray[np.float32]]:
-        """Run events; see :class:`~xec_deploy.backends.base.Backend`."""
-        given = {"npho": npho, "time": time, "dead": dead}
-        values = self._run(tuple(given[name] for name in self._inputs))
-        return dict(zip(self._outputs, values, strict=True))
 
     def describe(self) -> dict[str, Any]:
         """Return settings for the provenance."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xec_deploy.backends.base import RunOptions
-from xec_deploy.backends.batches import Arrays, BatchRunner
+from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner
 from xec_deploy.bundle.onnx_file import canonical_hash, load_onnx
 from xec_deploy.engines.cuda import Buffer, Cuda
 from xec_deploy.engines.find import FoundEngine, find_engine
@@ -59,7 +59,7 @@ def open_engine_here(graph: Path, options: RunOptions) -> tuple[Flavour, FoundEn
     raise problems[0]
 
 
-class TensorRtBackend:
+class TensorRtBackend(BatchedBackend):
     """Runs the engine that was built for a graph; see ``docs/engines.md``.
 
     Batches are worked off by some slots, each with a stream, an execution context and pinned
@@ -110,13 +110,12 @@ class TensorRtBackend:
         self, npho: NDArray[np.float32], time: NDArray[np.float32], dead: NDArray[np.bool_]
     ) -> dict[str, NDArray[np.float32]]:
         """Run events; see :class:`~xec_deploy.backends.base.Backend`."""
-        given = {"npho": npho, "time": time, "dead": dead}
-        values = self._run(tuple(given[name] for name in self._inputs))
+        outputs = super().run(npho, time, dead)
         if self._cache is not None:
             # The first batch has compiled the kernels, which need not be the next time.
             self._cache.save()
             self._cache = None
-        return dict(zip(self._outputs, values, strict=True))
+        return outputs
 
     def describe(self) -> dict[str, Any]:
         """Return settings for the provenance."""
