@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from os import PathLike
@@ -16,6 +15,7 @@ from xec_deploy.bundle.manifest import METADATA_KEY
 from xec_deploy.bundle.onnx_file import graph_record, load_onnx
 from xec_deploy.bundle.opening import open_bundle
 from xec_deploy.errors import BundleError, UsageError
+from xec_deploy.whole_file import write_whole
 
 __all__ = ["add_graph"]
 
@@ -83,7 +83,7 @@ def add_graph(
     target = folder / f"{precision}.onnx"
     try:
         _change_graphs(folder, precision, None)
-        _replace(target, model.SerializeToString(deterministic=True))
+        write_whole(target, model.SerializeToString(deterministic=True), sync=True)
         record = graph_record(target).model_copy(update={"origin": dict(origin or {})})
         _change_graphs(folder, precision, record.model_dump(mode="json"))
     except OSError as error:
@@ -104,17 +104,4 @@ def _change_graphs(folder: Path, precision: str, record: Mapping[str, Any] | Non
     else:
         graphs[precision] = record
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    _replace(path, text.encode("utf-8"))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file that is never seen half written."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, text.encode("utf-8"), sync=True)

@@ -19,6 +19,7 @@ from typing import Any
 from xec_deploy.engines.layers import LOGGED_LAYERS
 from xec_deploy.tensorrt import Flavour, load_flavour, parse_onnx
 from xec_deploy.tensorrt.parse import create_network
+from xec_deploy.whole_file import write_whole
 
 __all__ = ["build", "main"]
 
@@ -65,7 +66,7 @@ def build(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     content = memoryview(plan)
     Path(request["plan"]).write_bytes(content)
     if cache is not None:
-        _save(cache, bytes(memoryview(config.get_timing_cache().serialize())))
+        write_whole(cache, bytes(memoryview(config.get_timing_cache().serialize())))
     result = {
         **_describe(flavour, logger, content),
         "warnings": sorted({text for level, text in logger.records if level == "WARNING"}),
@@ -101,12 +102,6 @@ def _timing_cache(flavour: Flavour, config: Any, request: dict[str, Any]) -> Pat
     if not config.set_timing_cache(config.create_timing_cache(content), ignore_mismatch=False):
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     return path
-
-
-def _save(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def _profile(builder: Any, network: Any, batch: list[int]) -> Any:

@@ -26,6 +26,7 @@ from xec_deploy.triton.config import (
     onnx_tensors,
 )
 from xec_deploy.triton.models import ServedModel, models_of
+from xec_deploy.whole_file import write_whole
 
 __all__ = ["CONFIG_FILE", "RECORD_FILE", "WrittenModel", "write_repository"]
 
@@ -149,7 +150,7 @@ def _write(
     home.mkdir(parents=True, exist_ok=True)
     # Triton reads the warm-up data when it loads a version.
     _write_warmup(bundle, home / WARMUP, warmup)
-    _replace(home / CONFIG_FILE, text.encode())
+    write_whole(home / CONFIG_FILE, text.encode())
     target = home / str(number)
     if not (same and number == newest):
         _write_version(bundle, model, target, sha256)
@@ -233,10 +234,4 @@ def _write_warmup(bundle: Bundle, folder: Path, inputs: Sequence[Tensor]) -> Non
     folder.mkdir(exist_ok=True)
     for tensor in inputs:
         values = np.ascontiguousarray(getattr(golden, tensor.name)[0])
-        _replace(folder / tensor.name, values.tobytes())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+        write_whole(folder / tensor.name, values.tobytes())

@@ -24,6 +24,7 @@ from xec_deploy.normalisation import Normalisation
 from xec_deploy.physics.conventional import ConventionalConstants
 from xec_deploy.report.style import SavedFigure, plot_style
 from xec_deploy.simulation import SimulationConfig
+from xec_deploy.whole_file import write_whole
 from xec_train.data import RawBatch
 from xec_train.evaluation.config import EvaluationConfig
 from xec_train.evaluation.correction import PositionCorrection
@@ -242,7 +243,8 @@ def evaluate_networks(
             "position_correction": plain(constants.correction),
             "provenance": record,
         }
-        _write_text(metrics_file, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
+        metrics = json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
+        write_whole(metrics_file, metrics.encode())
         figures = draw_plots(sample, summary, names, compared, speeds, target)
         page = target / "index.html"
         text = render_evaluation(
@@ -254,7 +256,7 @@ def evaluate_networks(
             notes=said,
             provenance=record,
         )
-        _write_text(page, text)
+        write_whole(page, text.encode())
     logger.info("evaluation in %s", page)
     return Evaluation(target, page, metrics_file, summary, predictions, tuple(figures))
 
@@ -295,12 +297,6 @@ def _write_predictions(
             write_csv(path.with_suffix(".csv"), columns, rows)
         written[network] = path
     return written
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def _now() -> str:
