@@ -1,5 +1,8 @@
 """Every engine gives the same physics, however a request is cut into batches."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -169,3 +172,25 @@ def test_an_error_in_a_session_reaches_the_caller_and_the_next_request_works():
     with pytest.raises(XecError, match="no"):
         runner((np.array([[1.0], [-1.0], [2.0], [3.0]]),))
     np.testing.assert_array_equal(runner((np.ones((3, 1)),))[0], np.ones((3, 1)))
+
+
+DROPPED_BY_A_THREAD = """
+import os, signal, threading
+from xec_deploy.backends import RunOptions
+from xec_deploy.backends.openvino_cpu import OpenVinoBackend
+from xec_deploy.bundle import open_bundle, shipped_bundle
+held = [OpenVinoBackend(open_bundle(shipped_bundle()).graph(), RunOptions(threads=1))]
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_a_thread_has_dropped_openvino():
+    pytest.importorskip("openvino", reason="OpenVINO is not installed (extra openvino)")
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED_BY_A_THREAD], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

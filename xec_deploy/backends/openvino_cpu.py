@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xec_deploy.backends.base import DEFAULT_BATCH, RunOptions
 from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner, Session
 from xec_deploy.backends.cores import granted_cores
-from xec_deploy.backends.openvino_graph import read_graph
+from xec_deploy.backends.openvino_graph import openvino_core, read_graph
 from xec_deploy.errors import BundleError
 
 __all__ = ["OpenVinoBackend"]
@@ -45,7 +45,7 @@ class OpenVinoBackend(BatchedBackend):
         threads = options.threads or max(1, granted_cores() // sessions)
         batch = options.batch or DEFAULT_BATCH
         self.options = RunOptions("cpu", batch, sessions, threads, options.precision)
-        core = openvino.Core()
+        core = openvino_core()
         model, self._outputs = read_graph(core, graph, batch)
         # A graph that says itself what is in bfloat16 has been judged so, not rounded everywhere.
         hint = "f32" if _has_bfloat16(model) else PRECISION_HINTS.get(options.precision, "f32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,18 @@ import openvino
 from xec_deploy.backends.openvino_norms import join_norms
 from xec_deploy.errors import BundleError
 
-__all__ = ["read_graph"]
+__all__ = ["openvino_core", "read_graph"]
+
+
+@lru_cache(maxsize=1)
+def openvino_core() -> openvino.Core:
+    """Return the one core of the process, which lives as long as it.
+
+    The CPU plugin (2026.4) gives the thread that loads it a stack of its own for signals.  If the
+    last core goes in another thread the stack is freed and stays in use: the next signal with a
+    handler of Python's, SIGTERM before a time limit, would end in a segmentation fault.
+    """
+    return openvino.Core()
 
 
 def read_graph(core: openvino.Core, graph: Path, batch: int) -> tuple[Any, list[str]]:
