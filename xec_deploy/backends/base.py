@@ -23,7 +23,7 @@ class RunOptions:
     Attributes
     ----------
     device
-        ``cpu`` or ``cuda``.
+        ``cpu``, ``cuda``, or a numbered GPU as ``cuda:1``.
     batch
         Events a session runs at once; a request of more is cut into batches.
     sessions
@@ -32,6 +32,8 @@ class RunOptions:
         Threads of each session.
     precision
         Arithmetic asked for, named like the bundle's graphs.
+    cuda_graphs
+        Whether a GPU's work for a batch may be recorded once and replayed as one.
 
     Raises
     ------
@@ -44,6 +46,7 @@ class RunOptions:
     sessions: int | None = None
     threads: int | None = None
     precision: str = "fp32"
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         for name in ("batch", "sessions", "threads"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from xec_deploy.backends.base import Backend, RunOptions
+from xec_deploy.backends.devices import DEVICES, parse_device
 from xec_deploy.errors import MissingExtra, UsageError, nearest
 
 __all__ = [
@@ -18,14 +19,12 @@ __all__ = [
     "BACKENDS",
     "DEVICES",
     "Engine",
-    "check_device",
     "create_backend",
     "get_engine",
     "present_backends",
 ]
 
 AUTO: Final = "auto"
-DEVICES: Final = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,11 @@ class Engine:
     classes
         Device -> ``module:class`` of the backend.
     arithmetic
-        Precisions it computes in by itself, from the fp32 graph.
-    candidate
-        Whether ``auto`` considers it.
+        Precisions it computes in by itself on a CPU, from the fp32 graph.
+    cuda_arithmetic
+        Those on a GPU.
+    candidate_on
+        Devices on which ``auto`` considers it.
     needs
         Modules it needs besides.
     """
@@ -52,7 +53,8 @@ class Engine:
     extra: str | None
     classes: dict[str, str]
     arithmetic: tuple[str, ...] = ()
-    candidate: bool = True
+    cuda_arithmetic: tuple[str, ...] = ()
+    candidate_on: tuple[str, ...] = DEVICES
     needs: tuple[str, ...] = ()
 
     @property
@@ -75,6 +77,10 @@ class Engine:
                 with suppress(metadata.PackageNotFoundError):
                     return metadata.version(distribution)
         return None
+
+    def computes_in(self, device: str) -> tuple[str, ...]:
+        """Return the precisions it makes of the fp32 graph on a device."""
+        return self.arithmetic if parse_device(device).kind == "cpu" else self.cuda_arithmetic
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -110,7 +116,9 @@ BACKENDS: Final[dict[str, Engine]] = {
             "cpu": "xec_deploy.backends.torch_backend:TorchBackend",
             "cuda": "xec_deploy.backends.torch_backend:TorchBackend",
         },
-        candidate=False,
+        cuda_arithmetic=("bf16", "fp16", "tf32"),
+        # On a CPU it is slow beyond use.
+        candidate_on=("cuda",),
     ),
 }
 """Engines by name."""
@@ -118,8 +126,9 @@ BACKENDS: Final[dict[str, Engine]] = {
 
 def present_backends(device: str = "cpu") -> tuple[str, ...]:
     """Return the engines that are installed and know a device."""
+    kind = parse_device(device).kind
     return tuple(
-        name for name, engine in BACKENDS.items() if device in engine.classes and engine.present
+        name for name, engine in BACKENDS.items() if kind in engine.classes and engine.present
     )
 
 
@@ -136,18 +145,6 @@ def get_engine(name: str) -> Engine:
     return BACKENDS[name]
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that no engine has.
-
-    Raises
-    ------
-    UsageError
-        If there is no such device.
-    """
-    if device not in DEVICES:
-        raise UsageError(f"device {device!r} is not supported", fix=nearest(device, DEVICES))
-
-
 def create_backend(name: str, graph: Path, options: RunOptions | None = None) -> Backend:
     """Load a graph in the engine called ``name``.
 
@@ -162,14 +159,11 @@ def create_backend(name: str, graph: Path, options: RunOptions | None = None) ->
     """
     options = options or RunOptions()
     engine = get_engine(name)
-    check_device(options.device)
-    if options.device not in engine.classes:
-        raise UsageError(
-            f"{name} does not run on {options.device!r}",
-            fix=nearest(options.device, engine.classes),
-        )
+    kind = parse_device(options.device).kind
+    if kind not in engine.classes:
+        raise UsageError(f"{name} does not run on {kind!r}", fix=nearest(kind, engine.classes))
     if engine.missing is not None:
         raise MissingExtra(engine.missing, engine.extra or name, needed_for=f"backend {name}")
     # Late: importing an engine costs more than the rest of the command line together.
-    module, _, attribute = engine.classes[options.device].partition(":")
+    module, _, attribute = engine.classes[kind].partition(":")
     return cast("Backend", getattr(importlib.import_module(module), attribute)(graph, options))

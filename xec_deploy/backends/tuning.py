@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from xec_deploy import __version__
 from xec_deploy.backends.base import DEFAULT_BATCH, RunOptions
 from xec_deploy.backends.cores import granted_cores, processor_name
+from xec_deploy.backends.devices import parse_device
 from xec_deploy.backends.measure import events_per_second, request_size, sample_events
-from xec_deploy.backends.registry import AUTO, BACKENDS, check_device, create_backend, get_engine
+from xec_deploy.backends.registry import AUTO, BACKENDS, create_backend, get_engine
 from xec_deploy.bundle.compose import cache_folder
 from xec_deploy.bundle.engine import find_graph, open_engine
 from xec_deploy.bundle.onnx_file import file_hash
@@ -117,7 +118,7 @@ def tune(
         If the engine cannot run the graph, or no engine can.
     """
     options = options or RunOptions()
-    check_device(options.device)
+    parse_device(options.device)
     if backend != AUTO:
         found = _settings(bundle, backend, precision, options, inpaint)
         bundle.backend(backend, precision=precision, options=found.options, inpaint=inpaint)
@@ -163,8 +164,9 @@ def _candidates(
     """Return the engines that are installed, know the device and have a graph to run."""
     able: list[str] = []
     refusal: UsageError | None = None
+    kind = parse_device(options.device).kind
     for name, engine in BACKENDS.items():
-        if not (engine.candidate and options.device in engine.classes and engine.present):
+        if kind not in engine.candidate_on or kind not in engine.classes or not engine.present:
             continue
         try:
             find_graph(bundle, name, precision, options.device, inpaint)

@@ -19,6 +19,7 @@ from xec_deploy.backends import (
     present_backends,
 )
 from xec_deploy.backends.cores import granted_cores, processor_name
+from xec_deploy.backends.devices import parse_device
 from xec_deploy.backends.measure import (
     RawEvents,
     events_per_second,
@@ -109,7 +110,8 @@ def run_benchmark(
 
 
 def _considered(device: str) -> list[str]:
-    return [name for name in present_backends(device) if BACKENDS[name].candidate]
+    kind = parse_device(device).kind
+    return [name for name in present_backends(device) if kind in BACKENDS[name].candidate_on]
 
 
 def _pairs(
@@ -119,7 +121,7 @@ def _pairs(
     graphs = list(bundle.manifest.graphs) or [FP32]
     for name in names:
         engine = get_engine(name)
-        own = [item for item in engine.arithmetic if item not in graphs]
+        own = [item for item in engine.computes_in(device) if item not in graphs]
         for precision in precisions or [*graphs, *own]:
             try:
                 find_graph(bundle, name, precision, device, None)
@@ -192,7 +194,7 @@ def _events(bundle: Bundle, count: int) -> RawEvents:
 
 def _ceiling(name: str, precision: str, options: RunOptions, seconds: float) -> float | None:
     """Return the rate of matrix products, where a graph of fp32 says what the engine does."""
-    if precision != FP32 and precision not in get_engine(name).arithmetic:
+    if precision != FP32 and precision not in get_engine(name).computes_in(options.device):
         return None
     try:
         return round(product_ceiling(name, options, seconds), 1)

@@ -85,10 +85,12 @@ def find_graph(bundle: Bundle, name: str, precision: str, device: str, inpaint: 
     special = f"{precision}-{'cpu' if device == 'cpu' else 'trt'}"
     if precision not in graphs and special in graphs:
         return _graph(bundle, special, inpaint)
-    if precision not in graphs and precision in engine.arithmetic:
+    if precision not in graphs and precision in engine.computes_in(device):
         return _graph(bundle, FP32, inpaint)
     if precision not in graphs and graphs:
-        able = [other for other, entry in BACKENDS.items() if precision in entry.arithmetic]
+        able = [
+            other for other, entry in BACKENDS.items() if precision in entry.computes_in(device)
+        ]
         if able:
             raise UsageError(
                 f"the bundle has no {precision!r} graph, and {name} cannot make one of fp32",
