@@ -77,10 +77,10 @@ def main() -> None:
     parser.add_argument("--batch", nargs=3, type=int, default=(1, 64, 256))
     parser.add_argument("--json", type=Path, help="file to add to")
     options = parser.parse_args()
-    chosen = EngineOptions(batch=tuple(options.batch))
+    chosen = EngineOptions(profiles=(tuple(options.batch),))
     known = options.json is not None and options.json.is_file()
     result = json.loads(options.json.read_text()) if known else {"bundles": {}}
-    result["batch"] = list(chosen.batch)
+    result["batch"] = list(options.batch)
     result["machine"] = {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

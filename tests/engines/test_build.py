@@ -26,7 +26,7 @@ from xec_deploy.tensorrt import load_flavour
 pytest.importorskip("tensorrt_rtx")
 
 BIN = Path(sys.executable).parent / "xec-deploy"
-SMALL = EngineOptions(batch=(1, 4, 8))
+SMALL = EngineOptions(profiles=((1, 4, 8),))
 
 
 def files(bundle):
@@ -214,7 +214,7 @@ def test_an_absent_library_names_its_extra(monkeypatch, make_bundle, tmp_path):
 
 def test_batches_out_of_order_are_refused():
     with pytest.raises(ValueError, match="MIN <= OPT <= MAX"):
-        EngineOptions(batch=(8, 4, 16))
+        EngineOptions(profiles=((8, 4, 16),))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

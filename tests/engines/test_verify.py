@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_refused(manifest, change, graph, message):
         {"version": "1.8.0"},
         {"target": "sm86"},
         {"host": "aarch64"},
-        {"options": EngineOptions(batch=(1, 8, 16))},
+        {"options": EngineOptions(profiles=((1, 8, 16),))},
         {"options": EngineOptions(workspace_mib=512)},
     ],
 )

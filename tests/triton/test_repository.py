@@ -250,7 +250,7 @@ def with_engines(bundle):
                 key=name, sha256=hashlib.sha256(name.encode()).hexdigest(), bytes=len(name),
                 bundle="compact", graph="fp32", graph_sha256="0", precision="fp32",
                 requested="fp32", flavour="tensorrt", version="10.14", target=target,
-                host="x86_64", options=EngineOptions(batch=batch), build_seconds=1.0,
+                host="x86_64", options=EngineOptions(profiles=(batch,)), build_seconds=1.0,
                 layers=LayerSummary(layers=0, matrix={}, weights={}, other={}, source="builder"),
             )  # fmt: skip
             manifest_path(file).write_text(manifest.model_dump_json())

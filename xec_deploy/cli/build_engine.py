@@ -42,12 +42,14 @@ __all__ = ["build_engine"]
 @click.option("--target", metavar="SM", help="Compute capability, as sm80; this GPU's if absent.")
 @click.option(
     "--batch",
+    "profiles",
     nargs=3,
+    multiple=True,
     type=click.IntRange(min=1),
-    default=(1, 64, 256),
-    show_default=True,
+    default=((1, 64, 256),),
+    show_default="1 64 256",
     metavar="MIN OPT MAX",
-    help="Batches the engine is ready for, fastest at OPT.",
+    help="Batches the engine is ready for, fastest at OPT; repeat it for several such ranges.",
 )
 @click.option(
     "--workspace",
@@ -74,7 +76,7 @@ def build_engine(
     precision: str,
     flavour: str | None,
     target: str | None,
-    batch: tuple[int, int, int],
+    profiles: tuple[tuple[int, int, int], ...],
     workspace: int | None,
     level: int | None,
     data: tuple[str, ...],
@@ -93,7 +95,7 @@ def build_engine(
     opened = open_bundle(bundle)
     if data:
         opened = _with_graph(opened, precision, data)
-    options = _options(batch, workspace, level)
+    options = _options(profiles, workspace, level)
     with _phases(f"build {precision}") as progress:
         built = engines.build_engine(
             opened,
@@ -133,12 +135,12 @@ def _with_graph(bundle: Bundle, precision: str, data: tuple[str, ...]) -> Bundle
 
 
 def _options(
-    batch: tuple[int, int, int], workspace: int | None, level: int | None
+    profiles: tuple[tuple[int, int, int], ...], workspace: int | None, level: int | None
 ) -> EngineOptions:
     from xec_deploy.engines import EngineOptions  # noqa: PLC0415
 
     try:
-        return EngineOptions(batch=batch, workspace_mib=workspace, optimisation_level=level)
+        return EngineOptions(profiles=profiles, workspace_mib=workspace, optimisation_level=level)
     except ValidationError as error:
         problem = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         raise UsageError(f"--batch: {problem}") from error
@@ -165,6 +167,8 @@ def _phases(task: str) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _print(built: Built) -> None:
+    from xec_deploy.engines.profiles import describe_profiles  # noqa: PLC0415
+
     console = output_console()
     manifest = built.manifest
     for step in built.fallbacks:
@@ -173,10 +177,10 @@ def _print(built: Built) -> None:
         )
     state = "is there already" if built.reused else f"built in {manifest.build_seconds:.1f} s"
     console.print(f"{built.path}: {manifest.bytes / 2**20:.1f} MiB, {state}")
-    smallest, usual, largest = manifest.options.batch
+    batches = describe_profiles(manifest.options.profiles)
     console.print(
         f"  {manifest.precision} for {manifest.target}, {manifest.flavour} {manifest.version}, "
-        f"batches {smallest} to {largest}, best at {usual}"
+        f"batches {batches}"
     )
     console.print(f"  {_proof(manifest.layers)}")
 

@@ -229,7 +229,7 @@ class _Plan:
             "flavour": self.flavour,
             # TensorRT builds for the GPU at hand and has no targets.
             "target": self.target if from_rtx else None,
-            "batch": self.options.batch,
+            "profiles": self.options.profiles,
             "workspace_mib": self.options.workspace_mib,
             "optimisation_level": self.options.optimisation_level,
             "timing_cache": None if from_rtx else str(self.bundle.path / FOLDER / cache),

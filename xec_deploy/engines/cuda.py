@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from xec_deploy.engines.driver import Buffer, NotCapturable, Recording
+from xec_deploy.engines.graphs import record_stream
 from xec_deploy.engines.memory import OutOfDeviceMemory
 from xec_deploy.errors import MissingExtra, UsageError
+from xec_deploy.tensorrt.device import load_driver
 
-__all__ = ["Buffer", "Cuda"]
+__all__ = ["Cuda"]
 
-
-@dataclass(frozen=True)
-class Buffer:
-    """The same array in pinned memory of the host and on the device."""
-
-    host: NDArray[Any]
-    device: Any
-
-    @property
-    def address(self) -> int:
-        """Address on the device."""
-        return int(self.device)
+_NON_BLOCKING: Final = 1
+"""``CU_STREAM_NON_BLOCKING``."""
 
 
 class Cuda:
     """The primary context of one GPU, which other libraries of the process use as well.
+
+    It is a :class:`~xec_deploy.engines.driver.Driver`.
 
     Raises
     ------
     MissingExtra
         If PyCUDA is not installed.
     UsageError
-        If there is no such GPU.
+        If there is no such GPU, or its driver cannot be used.
     """
 
     def __init__(self, device: int = 0) -> None:
@@ -47,10 +40,19 @@ class Cuda:
             self.driver: Any = importlib.import_module("pycuda.driver")
         except ImportError as error:
             raise MissingExtra("pycuda", "gpu", needed_for="TensorRT") from error
-        self.driver.init()
-        count = self.driver.Device.count()
+        try:
+            self.driver.init()
+            count = self.driver.Device.count()
+        except self.driver.Error as error:
+            raise UsageError(
+                f"the CUDA driver cannot be used ({error})",
+                fix="Check it with nvidia-smi, or pass --device cpu.",
+            ) from error
         if device >= count:
-            raise UsageError(f"there is no GPU number {device}", fix=f"This machine shows {count}.")
+            raise UsageError(
+                f"there is no GPU number {device}",
+                fix=f"This machine shows {count}, numbered from 0.",
+            )
         self._context = self.driver.Device(device).retain_primary_context()
 
     @contextmanager
@@ -64,19 +66,26 @@ class Cuda:
 
     def stream(self) -> Any:
         """Return a new stream, on which work runs in order."""
-        return self.driver.Stream()
+        # Not ordered against the default stream, on which other libraries work.
+        return self.driver.Stream(_NON_BLOCKING)
+
+    def handle(self, stream: Any) -> int:
+        """Return a stream's handle."""
+        return int(stream.handle)
 
     def buffer(self, shape: tuple[int, ...], dtype: Any) -> Buffer:
-        """Allocate an array on both sides.
-
-        Raises
-        ------
-        OutOfDeviceMemory
-            If either has no room.
-        """
+        """Allocate an array on both sides; see :class:`~xec_deploy.engines.driver.Driver`."""
         try:
             host = self.driver.pagelocked_empty(shape, np.dtype(dtype))
-            return Buffer(host, self.driver.mem_alloc(max(host.nbytes, 1)))
+        except self.driver.MemoryError as error:
+            raise OutOfDeviceMemory(str(error)) from error
+        return Buffer(host, self.memory(host.nbytes))
+
+    def memory(self, size: int) -> Any:
+        """Allocate bytes on the device; see :class:`~xec_deploy.engines.driver.Driver`."""
+        try:
+            # The driver refuses to allocate nothing.
+            return self.driver.mem_alloc(max(size, 1))
         except self.driver.MemoryError as error:
             raise OutOfDeviceMemory(str(error)) from error
 
@@ -87,6 +96,17 @@ class Cuda:
     def download(self, buffer: Buffer, stream: Any) -> None:
         """Queue a copy to the host."""
         self.driver.memcpy_dtoh_async(buffer.host, buffer.device, stream)
+
+    def synchronize(self, stream: Any) -> None:
+        """Wait for a stream; other threads go on."""
+        stream.synchronize()
+
+    def record(self, stream: Any, work: Callable[[], None]) -> Recording:
+        """Record a CUDA graph; see :class:`~xec_deploy.engines.driver.Driver`."""
+        library = load_driver()
+        if library is None:
+            raise NotCapturable("the driver's library is not found")
+        return record_stream(library, self.handle(stream), work)
 
     def release(self) -> None:
         """Give the context back; nothing made in it may be left."""

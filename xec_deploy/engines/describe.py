@@ -10,6 +10,7 @@ from xec_deploy.bundle import open_bundle
 from xec_deploy.bundle.files import MANIFEST_FILE
 from xec_deploy.bundle.onnx_file import canonical_hash, load_onnx
 from xec_deploy.engines.manifest import EngineManifest, read_engine_manifest
+from xec_deploy.engines.profiles import describe_profiles
 
 __all__ = ["describe_engine"]
 
@@ -23,7 +24,6 @@ def describe_engine(engine: str | PathLike[str]) -> dict[str, Any]:
         As :func:`read_engine_manifest`.
     """
     manifest = read_engine_manifest(engine)
-    smallest, usual, largest = manifest.options.batch
     facts: dict[str, Any] = {
         "engine": str(engine),
         "state": _state(Path(engine), manifest),
@@ -33,7 +33,7 @@ def describe_engine(engine: str | PathLike[str]) -> dict[str, Any]:
         "precision": manifest.precision,
         "built with": f"{manifest.flavour} {manifest.version}",
         "for": f"{manifest.target}, {manifest.host}",
-        "batch": f"{smallest} to {largest}, best at {usual}",
+        "batch": describe_profiles(manifest.options.profiles),
         "layers": manifest.layers.model_dump(),
         "build time [s]": round(manifest.build_seconds, 1),
         "key": manifest.key,

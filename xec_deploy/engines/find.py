@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xec_deploy.engines.manifest import ENGINE_SUFFIX, EngineManifest, read_engine_manifest
+from xec_deploy.engines.profiles import choose_profile, describe_profiles, usual_batch
 from xec_deploy.engines.verify import Surroundings, verify_engine
 from xec_deploy.errors import BundleError
 
@@ -64,11 +65,11 @@ def find_engine(
     if able:
         return min(able, key=lambda e: _distance(e, batch))
     if fitting:
-        limits = ", ".join(f"{e.manifest.options.batch[2]}" for e in fitting)
+        limits = "; ".join(describe_profiles(e.manifest.options.profiles) for e in fitting)
         raise BundleError(
-            f"no engine takes {batch} events at once (largest batches: {limits})",
+            f"no engine takes {batch} events at once (batches: {limits})",
             where=str(folder),
-            fix="Pass a smaller --batch, or build one with xec-deploy build-engine --batch.",
+            fix="Pass another --batch, or build one with xec-deploy build-engine --batch.",
         )
     if problem is not None:
         raise problem
@@ -80,10 +81,13 @@ def find_engine(
 
 
 def _takes(engine: FoundEngine, batch: int) -> bool:
-    smallest, _, largest = engine.manifest.options.batch
-    return smallest <= batch <= largest
+    return choose_profile(engine.manifest.options.profiles, batch) is not None
 
 
 def _distance(engine: FoundEngine, batch: int | None) -> int:
-    best = engine.manifest.options.batch[1]
-    return -best if batch is None else abs(best - batch)
+    profiles = engine.manifest.options.profiles
+    if batch is None:
+        return -usual_batch(profiles)
+    chosen = choose_profile(profiles, batch)
+    assert chosen is not None  # noqa: S101 - it takes the batch
+    return abs(profiles[chosen][1] - batch)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from xec_deploy.bundle.onnx_file import file_hash
 from xec_deploy.engines.layers import LayerSummary
+from xec_deploy.engines.profiles import Profile
 from xec_deploy.errors import BundleError
 
 __all__ = [
@@ -36,8 +37,8 @@ class _Record(BaseModel):
 class EngineOptions(_Record):
     """Everything besides graph and machine that a build depends on."""
 
-    batch: tuple[int, int, int] = (1, 64, 256)
-    """Smallest, most frequent and largest batch."""
+    profiles: tuple[Profile, ...] = Field(default=((1, 64, 256),), min_length=1)
+    """Smallest, most frequent and largest batch, once or several times."""
     workspace_mib: int | None = Field(default=None, ge=1)
     """Memory for intermediate results; None leaves it to the library."""
     optimisation_level: int | None = Field(default=None, ge=0, le=5)
@@ -45,10 +46,16 @@ class EngineOptions(_Record):
 
     @model_validator(mode="after")
     def _ordered(self) -> EngineOptions:
-        smallest, usual, largest = self.batch
-        if not 1 <= smallest <= usual <= largest:
-            raise ValueError(f"batches {self.batch} are not 1 <= MIN <= OPT <= MAX")
+        for profile in self.profiles:
+            smallest, usual, largest = profile
+            if not 1 <= smallest <= usual <= largest:
+                raise ValueError(f"batches {profile} are not 1 <= MIN <= OPT <= MAX")
         return self
+
+    @property
+    def largest(self) -> int:
+        """The largest batch of all profiles."""
+        return max(high for _, _, high in self.profiles)
 
 
 class FallbackRecord(_Record):
@@ -61,7 +68,7 @@ class FallbackRecord(_Record):
 class EngineManifest(_Record):
     """Beside each engine, as ``NAME.engine.json``."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     key: str
     """Of everything that decides whether the engine may be used: see :func:`engine_key`."""
     sha256: str
@@ -109,7 +116,7 @@ def engine_key(
     the host, so that neither their own hash nor their name can tell.
     """
     parts = {
-        "format": 1,
+        "format": 2,
         "graph": graph_sha256,
         "flavour": flavour,
         "version": version,

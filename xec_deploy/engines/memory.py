@@ -20,16 +20,18 @@ class OutOfDeviceMemory(Exception):
 
 
 def shrink_until_it_fits(
-    make: Callable[[int], T], batch: int, smallest: int, *, where: str
+    make: Callable[[int], T], batch: int, smaller: Callable[[int], int | None], *, where: str
 ) -> tuple[T, int]:
-    """Call ``make`` with a batch, and with half of it as long as memory does not suffice.
+    """Call ``make`` with a batch, and with smaller ones as long as memory does not suffice.
 
     Parameters
     ----------
     make
         Allocates for a batch; raises :class:`OutOfDeviceMemory` and keeps nothing if it cannot.
-    batch, smallest
-        Events to begin with, and the fewest the engine takes.
+    batch
+        Events to begin with.
+    smaller
+        Returns what to try after a batch; None if that was the smallest.
     where
         The engine, for messages.
 
@@ -50,13 +52,14 @@ def shrink_until_it_fits(
         try:
             made = make(size)
         except OutOfDeviceMemory as error:
-            if size <= smallest:
+            following = smaller(size)
+            if following is None:
                 raise UsageError(
                     f"the GPU has no memory for a batch of {size}",
                     where=where,
                     fix="Free the GPU (nvidia-smi shows who uses it) or choose another one.",
                 ) from error
-            size = max(size // 2, smallest)
+            size = following
             continue
         if size != batch:
             _LOG.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from pathlib import Path
 from typing import Any, Final
@@ -10,18 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xec_deploy.backends.base import RunOptions
-from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner
+from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner, Session
+from xec_deploy.backends.devices import parse_device
 from xec_deploy.bundle.onnx_file import canonical_hash, load_onnx
-from xec_deploy.engines.cuda import Buffer, Cuda
+from xec_deploy.engines.contexts import Contexts
+from xec_deploy.engines.cuda import Cuda
+from xec_deploy.engines.driver import Driver
 from xec_deploy.engines.find import FoundEngine, find_engine
+from xec_deploy.engines.loading import LoadedEngine, load_engine
 from xec_deploy.engines.memory import OutOfDeviceMemory, shrink_until_it_fits
+from xec_deploy.engines.profiles import choose_profile, next_smaller, usual_batch
+from xec_deploy.engines.slot import Slot
 from xec_deploy.engines.store import FOLDER
 from xec_deploy.engines.verify import Surroundings, host_architecture
 from xec_deploy.errors import BundleError, MissingExtra
 from xec_deploy.tensorrt import Flavour, installed_flavours
 from xec_deploy.tensorrt.device import gpu_capability
 
-__all__ = ["SLOTS", "TensorRtBackend", "open_engine_here"]
+__all__ = ["SLOTS", "EngineRunner", "TensorRtBackend", "open_engine_here"]
+
+_LOG = logging.getLogger(__name__)
 
 SLOTS: Final = 3
 """Batches in flight: one is copied in, one computed, one copied out."""
@@ -41,9 +50,10 @@ def open_engine_here(graph: Path, options: RunOptions) -> tuple[Flavour, FoundEn
     if not flavours:
         raise MissingExtra("tensorrt", "gpu", needed_for="backend tensorrt")
     graph_sha256 = canonical_hash(load_onnx(graph))
+    capability = gpu_capability(parse_device(options.device).index)
     problems = []
     for flavour in flavours:
-        here = Surroundings(flavour.name, flavour.version, gpu_capability(), host_architecture())
+        here = Surroundings(flavour.name, flavour.version, capability, host_architecture())
         try:
             found = find_engine(
                 graph.parent / FOLDER,
@@ -57,6 +67,122 @@ def open_engine_here(graph: Path, options: RunOptions) -> tuple[Flavour, FoundEn
             continue
         return flavour, found
     raise problems[0]
+
+
+class EngineRunner:
+    """An engine on a GPU, with some slots that work off batches at the same time.
+
+    Parameters
+    ----------
+    driver
+        The GPU; released by `close`.
+    flavour, found
+        The library and the engine.
+    options
+        Batch, slots (``sessions``), whether to record CUDA graphs.
+
+    Raises
+    ------
+    BundleError
+        If the library refuses the engine.
+    UsageError
+        If the GPU has no memory for the smallest batch.
+    InferenceError
+        If the first batch fails.
+    """
+
+    def __init__(
+        self, driver: Driver, flavour: Flavour, found: FoundEngine, options: RunOptions
+    ) -> None:
+        self._driver, self._where = driver, str(found.path)
+        self._loaded: LoadedEngine | None = None
+        self._contexts: Contexts | None = None
+        self._slots: list[Slot] = []
+        self._profiles = found.manifest.options.profiles
+        self.not_recorded: str | None = None
+        """Why there are no recorded graphs; None if there are, or none were asked for."""
+        try:
+            with driver.current():
+                self._load(flavour, found, options)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, flavour: Flavour, found: FoundEngine, options: RunOptions) -> None:
+        rtx = flavour.name == "rtx"
+        self._loaded = load_engine(flavour, found)
+        self._contexts = Contexts(self._loaded, found.path, rtx=rtx, graphs=options.cuda_graphs)
+        count = options.sessions or SLOTS
+        record = options.cuda_graphs and not self._contexts.records_itself
+        self._slots, self.batch = shrink_until_it_fits(
+            lambda batch: self._make(batch, count, graphs=record),
+            options.batch or usual_batch(self._profiles),
+            lambda batch: next_smaller(self._profiles, batch),
+            where=self._where,
+        )
+        # The first batch has compiled the kernels, which need not be the next time.
+        self._contexts.save()
+        self.inputs = [port.name for port in self._loaded.inputs]
+        self.outputs = [port.name for port in self._loaded.outputs]
+        self.graphs = _graphs_in_words(self, options)
+
+    def _make(self, batch: int, count: int, *, graphs: bool) -> list[Slot]:
+        """Return slots for a batch that have run one; none are left if there is no memory."""
+        profile = choose_profile(self._profiles, batch)
+        if profile is None or self._loaded is None or self._contexts is None:
+            raise OutOfDeviceMemory(f"no profile takes {batch}")
+        slots: list[Slot] = []
+        try:
+            # One after the other, so that those before a failure are known.
+            slots.extend(
+                Slot(self._driver, self._loaded, self._contexts, batch, profile)
+                for _ in range(count)
+            )
+            reasons = [slot.warm_up(graphs=graphs) for slot in slots]
+        except BaseException:
+            for slot in slots:
+                slot.free()
+            raise
+        self.not_recorded = next((reason for reason in reasons if reason is not None), None)
+        if self.not_recorded is not None:
+            _LOG.warning("%s: runs without CUDA graphs (%s)", self._where, self.not_recorded)
+        return slots
+
+    @property
+    def sessions(self) -> list[Session]:
+        """One function a slot, which runs a full batch."""
+        return [self._session(slot) for slot in self._slots]
+
+    @property
+    def records_itself(self) -> bool:
+        """Whether the library records graphs and not the slots."""
+        return self._contexts is not None and self._contexts.records_itself
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether every slot replays a recorded graph."""
+        return all(slot.is_recorded for slot in self._slots)
+
+    def _session(self, slot: Slot) -> Session:
+        def run(part: Arrays) -> list[NDArray[np.float32]]:
+            with self._driver.current():
+                return slot.run(part)
+
+        return run
+
+    def close(self) -> None:
+        """Free slots, contexts, engine, runtime, then the GPU; nothing can be run afterwards."""
+        with self._driver.current():
+            for slot in self._slots:
+                slot.free()
+            self._slots.clear()
+            if self._contexts is not None:
+                self._contexts.free()
+                self._contexts = None
+            if self._loaded is not None:
+                self._loaded.free()
+                self._loaded = None
+        self._driver.release()
 
 
 class TensorRtBackend(BatchedBackend):
@@ -73,49 +199,27 @@ class TensorRtBackend(BatchedBackend):
     BundleError
         If there is no engine that fits, or TensorRT refuses it.
     UsageError
-        If the GPU has no memory for the smallest batch.
+        If there is no such GPU, or it has no memory for the smallest batch.
     """
 
     name = "tensorrt"
-    device = "cuda"
 
     def __init__(self, graph: Path, options: RunOptions | None = None) -> None:
         options = options or RunOptions(device="cuda")
-        self._flavour, self._found = open_engine_here(graph, options)
-        self._cuda = Cuda()
-        # In this order: TensorRT's objects must go before the context they live in.
-        held: list[Any] = []
-        self._close = weakref.finalize(self, _release, held, self._cuda)
-        smallest, usual, _ = self._found.manifest.options.batch
-        wanted = options.batch or usual
-        count = options.sessions or SLOTS
-        with self._cuda.current():
-            engine = _load(self._flavour, self._found, held)
-            self._inputs, self._outputs = _tensor_names(self._flavour, engine)
-            runtime_cache = _RuntimeCache(self._flavour, engine, self._found.path)
-
-            def make(batch: int) -> list[_Slot]:
-                return [
-                    _Slot(self._cuda, self._flavour, engine, runtime_cache, batch)
-                    for _ in range(count)
-                ]
-
-            slots, batch = shrink_until_it_fits(make, wanted, smallest, where=str(self._found.path))
-            held.extend([runtime_cache, *slots])
-        self.options = RunOptions("cuda", batch, count, 1, options.precision)
-        self._run = BatchRunner([slot.run for slot in slots], batch, pad=True)
-        self._cache: _RuntimeCache | None = runtime_cache
-
-    def run(
-        self, npho: NDArray[np.float32], time: NDArray[np.float32], dead: NDArray[np.bool_]
-    ) -> dict[str, NDArray[np.float32]]:
-        """Run events; see :class:`~xec_deploy.backends.base.Backend`."""
-        outputs = super().run(npho, time, dead)
-        if self._cache is not None:
-            # The first batch has compiled the kernels, which need not be the next time.
-            self._cache.save()
-            self._cache = None
-        return outputs
+        self.device = options.device
+        flavour, self._found = open_engine_here(graph, options)
+        self._runner = EngineRunner(
+            Cuda(parse_device(options.device).index), flavour, self._found, options
+        )
+        # Before the interpreter ends: TensorRT's objects must go before the context they live in.
+        self._close = weakref.finalize(self, self._runner.close)
+        sessions = self._runner.sessions
+        self._inputs, self._outputs = self._runner.inputs, self._runner.outputs
+        self.options = RunOptions(
+            self.device, self._runner.batch, len(sessions), 1, options.precision,
+            options.cuda_graphs,
+        )  # fmt: skip
+        self._run = BatchRunner(sessions, self._runner.batch, pad=True)
 
     def describe(self) -> dict[str, Any]:
         """Return settings for the provenance."""
@@ -129,6 +233,7 @@ class TensorRtBackend(BatchedBackend):
             "engine_sha256": manifest.sha256,
             "batch": self.options.batch,
             "sessions": self.options.sessions,
+            "cuda_graphs": self._runner.graphs,
         }
 
     def close(self) -> None:
@@ -136,117 +241,9 @@ class TensorRtBackend(BatchedBackend):
         self._close()
 
 
-class _Slot:
-    """One batch in flight."""
-
-    def __init__(
-        self, cuda: Cuda, flavour: Flavour, engine: Any, cache: _RuntimeCache, batch: int
-    ) -> None:
-        self._cuda, self._stream = cuda, cuda.stream()
-        self._context = cache.context()
-        if self._context is None:
-            raise OutOfDeviceMemory("no execution context")
-        inputs, outputs = _tensor_names(flavour, engine)
-        for name in inputs:
-            self._context.set_input_shape(name, (batch, *tuple(engine.get_tensor_shape(name))[1:]))
-        self._buffers = {name: self._buffer(flavour, engine, name) for name in inputs + outputs}
-        for name, buffer in self._buffers.items():
-            self._context.set_tensor_address(name, buffer.address)
-        self._inputs = [self._buffers[name] for name in inputs]
-        self._outputs = [self._buffers[name] for name in outputs]
-
-    def run(self, part: Arrays) -> list[NDArray[np.float32]]:
-        """Run a full batch; called by any thread, one at a time."""
-        with self._cuda.current():
-            for buffer, array in zip(self._inputs, part, strict=True):
-                np.copyto(buffer.host, array)
-                self._cuda.upload(buffer, self._stream)
-            if not self._context.execute_async_v3(self._stream.handle):
-                raise RuntimeError("TensorRT could not run the engine")
-            for buffer in self._outputs:
-                self._cuda.download(buffer, self._stream)
-            self._stream.synchronize()
-            return [buffer.host.copy() for buffer in self._outputs]
-
-    def free(self) -> None:
-        """Give up what lives in the context of the GPU."""
-        self._inputs, self._outputs, self._buffers = [], [], {}
-        self._context = self._stream = None
-
-    def _buffer(self, flavour: Flavour, engine: Any, name: str) -> Buffer:
-        shape = tuple(self._context.get_tensor_shape(name))
-        kinds = flavour.module.DataType
-        dtype = np.bool_ if engine.get_tensor_dtype(name) == kinds.BOOL else np.float32
-        return self._cuda.buffer(shape, dtype)
-
-
-class _RuntimeCache:
-    """Kernels compiled for this GPU, kept beside the engine (TensorRT for RTX alone)."""
-
-    def __init__(self, flavour: Flavour, engine: Any, path: Path) -> None:
-        self._engine = engine
-        self._path = path.with_name(f"{path.name}.kernels")
-        self._config = self._cache = None
-        if flavour.name == "rtx":
-            self._config = engine.create_runtime_config()
-            self._cache = self._config.create_runtime_cache()
-            if self._path.is_file():
-                # Of another GPU, driver or version it is refused, and made anew.
-                self._cache.deserialize(self._path.read_bytes())
-            self._config.set_runtime_cache(self._cache)
-
-    def context(self) -> Any:
-        """Return a new execution context; None if there is no memory for it."""
-        if self._config is None:
-            return self._engine.create_execution_context()
-        return self._engine.create_execution_context(self._config)
-
-    def save(self) -> None:
-        """Write what was compiled; a folder that may not be written is left alone."""
-        if self._cache is None:
-            return
-        content = bytes(memoryview(self._cache.serialize()))
-        part = self._path.with_name(f"{self._path.name}.part")
-        try:
-            part.write_bytes(content)
-            part.replace(self._path)
-        except OSError:
-            part.unlink(missing_ok=True)
-
-    def free(self) -> None:
-        """Give up what lives in the context of the GPU."""
-        self._config = self._cache = self._engine = None
-
-
-def _load(flavour: Flavour, found: FoundEngine, held: list[Any]) -> Any:
-    logger = flavour.logger()
-    runtime = flavour.module.Runtime(logger)
-    engine = runtime.deserialize_cuda_engine(found.path.read_bytes())
-    if engine is None:
-        errors = [text for level, text in logger.records if level == "ERROR"]
-        reason = " ".join(errors[0].split())[:300] if errors else "it gives no reason"
-        raise BundleError(
-            f"{flavour.title} refuses the engine: {reason}",
-            where=str(found.path),
-            fix="Build it again on this machine with xec-deploy build-engine --force.",
-        )
-    held.extend([logger, runtime, engine])
-    return engine
-
-
-def _tensor_names(flavour: Flavour, engine: Any) -> tuple[list[str], list[str]]:
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    is_input = flavour.module.TensorIOMode.INPUT
-    inputs = [name for name in names if engine.get_tensor_mode(name) == is_input]
-    return inputs, [name for name in names if name not in inputs]
-
-
-def _release(held: list[Any], cuda: Cuda) -> None:
-    """Free TensorRT's objects, the last made first, then the context."""
-    with cuda.current():
-        for part in reversed(held):
-            if isinstance(part, _Slot | _RuntimeCache):
-                part.free()
-        while held:
-            held.pop()
-    cuda.release()
+def _graphs_in_words(runner: EngineRunner, options: RunOptions) -> str:
+    if not options.cuda_graphs:
+        return "not asked for"
+    if runner.records_itself:
+        return "recorded by the library"
+    return "recorded" if runner.is_recorded else f"none: {runner.not_recorded}"

@@ -33,8 +33,8 @@ def build(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     ----------
     request
         ``onnx`` and ``plan`` (files), ``flavour``, ``target`` (``sm80``, or None for the GPU
-        here), ``batch`` (smallest, usual, largest), ``workspace_mib`` and ``optimisation_level``
-        (or None), ``timing_cache`` (file).
+        here), ``profiles`` (smallest, usual, largest batch of each), ``workspace_mib`` and
+        ``optimisation_level`` (or None), ``timing_cache`` (file).
     emit
         Called with progress: ``phase``, ``done``, ``steps``.
 
@@ -58,7 +58,8 @@ def build(request: dict[str, Any], emit: Emit) -> dict[str, Any]:
     config = builder.create_builder_config()
     _configure(flavour, config, request)
     cache = _timing_cache(flavour, config, request)
-    config.add_optimization_profile(_profile(builder, network, request["batch"]))
+    for batches in request["profiles"]:
+        config.add_optimization_profile(_profile(builder, network, batches))
     config.progress_monitor = _monitor(trt, emit)
     plan = builder.build_serialized_network(network, config)
     if plan is None:

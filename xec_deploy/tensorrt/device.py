@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-__all__ = ["gpu_capability"]
+__all__ = ["gpu_capability", "load_driver"]
 
 _DRIVER: Final = ("libcuda.so.1", "nvcuda.dll")
 _CAPABILITY_MAJOR: Final = 75
@@ -15,7 +15,7 @@ _CAPABILITY_MINOR: Final = 76
 
 def gpu_capability(device: int = 0) -> str | None:
     """Return the compute capability of a GPU such as ``sm80``; None without a GPU or driver."""
-    driver = _load_driver()
+    driver = load_driver()
     if driver is None or driver.cuInit(0) != 0:
         return None
     handle = ctypes.c_int()
@@ -30,7 +30,8 @@ def gpu_capability(device: int = 0) -> str | None:
     return f"sm{''.join(parts)}"
 
 
-def _load_driver() -> ctypes.CDLL | None:
+def load_driver() -> ctypes.CDLL | None:
+    """Return the driver's library; None where there is none."""
     for name in _DRIVER:
         try:
             return ctypes.CDLL(name)

@@ -160,7 +160,13 @@ def _engine_model(
     ((file, _),) = found.items()
     path = bundle.path / ENGINE_FOLDER / file
     manifest = read_engine_manifest(path)
-    smallest, _, largest = manifest.options.batch
+    if len(manifest.options.profiles) > 1:
+        raise UsageError(
+            "the engine has several ranges of batches, and a server asks for one",
+            where=str(path),
+            fix=f"{build} Give it --batch once.",
+        )
+    ((smallest, _, largest),) = manifest.options.profiles
     if smallest > 1:
         raise UsageError(
             f"the engine takes {smallest} events or more, and a server runs single ones as well",
