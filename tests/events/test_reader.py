@@ -94,9 +94,9 @@ def test_every_block_is_decompressed_once(make_events, monkeypatch):
     read = []
     plain = TTreeBranch.read_entries
 
-    def recorded(branch, first, last):
+    def recorded(branch, first, last, blocks=None):
         read.append((branch.name, first))
-        return plain(branch, first, last)
+        return plain(branch, first, last, blocks)
 
     with open_events(path) as file:
         monkeypatch.setattr(TTreeBranch, "read_entries", recorded)
@@ -131,9 +131,9 @@ def test_nothing_beyond_a_range_is_decompressed(make_events, monkeypatch):
     read = []
     plain = TTreeBranch.read_entries
 
-    def recorded(branch, first, last):
+    def recorded(branch, first, last, blocks=None):
         read.append((first, last))
-        return plain(branch, first, last)
+        return plain(branch, first, last, blocks)
 
     with open_events(path) as file:
         assert file.boundaries[[0, -1]].tolist() == [0, 1200]

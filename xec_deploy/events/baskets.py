@@ -20,6 +20,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from xec_deploy.events.blocks import BlockMemory
+
 __all__ = ["BasketReader"]
 
 BLOCK_HEAD: Final = struct.Struct("<2sx6B")
@@ -60,8 +62,10 @@ class BasketReader:
         self._edges, self._places, self._sizes = edges, places, sizes
         self._descriptor = descriptor
 
-    def read(self, first: int, last: int) -> NDArray[Any]:
+    def read(self, first: int, last: int, blocks: BlockMemory) -> NDArray[Any]:
         """Return entries ``first`` to ``last``, (last - first, width) as stored.
+
+        The array lies in memory of ``blocks``.
 
         Raises
         ------
@@ -71,22 +75,31 @@ class BasketReader:
         start = int(np.searchsorted(self._edges, first, side="right")) - 1
         stop = int(np.searchsorted(self._edges, last, side="left"))
         begin, end = int(self._edges[start]), int(self._edges[stop])
-        values = np.empty((end - begin, self._width), self._dtype)
-        flat = values.view(np.uint8).reshape(-1).data
-        bounds = ((self._edges[start : stop + 1] - begin) * values.strides[0]).tolist()
+        row_bytes = self._width * self._dtype.itemsize
+        bounds = ((self._edges[start : stop + 1] - begin) * row_bytes).tolist()
         places, sizes = self._places[start:stop].tolist(), self._sizes[start:stop].tolist()
-        for index, (place, size) in enumerate(zip(places, sizes, strict=True)):
-            stored = os.pread(self._descriptor, size, place)
-            _unpack(stored, size, flat[bounds[index] : bounds[index + 1]])
+        flat = blocks.take((end - begin) * row_bytes)
+        packed = blocks.take(max(sizes))
+        try:
+            for index, (place, size) in enumerate(zip(places, sizes, strict=True)):
+                count = os.preadv(self._descriptor, [packed[:size].data], place)
+                out = flat[bounds[index] : bounds[index + 1]].data
+                _unpack(packed[:count].data, size, out)
+        except BaseException:
+            blocks.give(flat)
+            raise
+        finally:
+            blocks.give(packed)
+        values = flat.view(self._dtype).reshape(-1, self._width)
         return values[first - begin : last - begin]
 
 
-def _unpack(stored: bytes, expected: int, out: memoryview) -> None:
+def _unpack(stored: memoryview, expected: int, out: memoryview) -> None:
     """Write the values of a basket to memory of exactly their size."""
     total, _, size, _, key = KEY_HEAD.unpack_from(stored)
     if not total == len(stored) == expected or size < len(out) or not KEY_BYTES <= key <= total:
         raise ValueError(f"a basket is not where the file says: {len(stored)} bytes of {total}")
-    content = memoryview(stored)[key:]
+    content = stored[key:]
     if len(content) == size:
         out[:] = content[: len(out)]
     elif size == len(out):

@@ -14,7 +14,7 @@ from xec_deploy.events.failures import file_boundary, is_url
 
 __all__ = ["FileWatch", "file_checksum"]
 
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 256 * 2**10
 AHEAD_BYTES = 32 * 2**20
 """How far hashing runs ahead of reading: what it has read is then in the page cache."""
 COPY_FIRST = "Infer it when it is complete, or from a copy that nobody writes to."

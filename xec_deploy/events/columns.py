@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xec_deploy.errors import InputError
+from xec_deploy.events.blocks import BlockMemory
 from xec_deploy.events.failures import file_boundary, place
 
-__all__ = ["BLOCK_BYTES", "BranchSource", "Ragged", "RowStream", "Rows", "as_rows"]
-
-BLOCK_BYTES = 4 * 2**20
-"""Decompressed bytes of a block: two of each of four branches stay within 32 MiB."""
+__all__ = ["BranchSource", "Ragged", "RowStream", "Rows", "as_rows"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,13 @@ class BranchSource(Protocol):
     def boundaries(self) -> NDArray[np.int64]:
         """(blocks + 1,) ascending entry numbers that delimit the blocks."""
 
-    def read_entries(self, first: int, last: int) -> NDArray[Any] | Ragged:
-        """Decompress entries ``first`` to ``last``, which lie in one block."""
+    def read_entries(
+        self, first: int, last: int, blocks: BlockMemory | None = None
+    ) -> NDArray[Any] | Ragged:
+        """Decompress entries ``first`` to ``last``, which lie in one block.
+
+        They may be put in memory of ``blocks``, to be given back by who reads them.
+        """
 
 
 def as_rows(block: NDArray[Any] | Ragged, length: int | None) -> Rows:
@@ -122,6 +125,8 @@ class RowStream:
     executor
         Where blocks are decompressed, each while the one before it is used; None to do it when
         rows are wanted.
+    blocks
+        Memory for blocks, shared with other streams; None for its own.
     """
 
     def __init__(
@@ -134,6 +139,7 @@ class RowStream:
         stop: int,
         length: int | None = None,
         executor: Executor | None = None,
+        blocks: BlockMemory | None = None,
     ) -> None:
         self._source = source
         self._path, self._tree = path, tree
@@ -142,6 +148,7 @@ class RowStream:
         self._start, self._stop = start, stop
         self._rows = Rows(np.empty(0), np.empty(0, bool))
         self._executor = executor
+        self._blocks = blocks or BlockMemory()
         self._coming: Future[Rows] | None = None
         self._order_next()
 
@@ -176,17 +183,22 @@ class RowStream:
         coming, self._coming = self._coming, None
         if coming is not None and not coming.cancel():
             with suppress(CancelledError, InputError):
-                coming.result()
+                self._blocks.give(coming.result().values)
+        self._drop()
 
     def _load(self) -> None:
         # drop the used block before the next one comes: one at a time in memory, or two
-        self._rows = Rows(np.empty(0), np.empty(0, bool))
+        self._drop()
         if self._coming is None:
             self._rows = self._read(self._next_block)
             self._next_block += 1
         else:
             self._rows = self._coming.result()
             self._order_next()
+
+    def _drop(self) -> None:
+        self._blocks.give(self._rows.values)
+        self._rows = Rows(np.empty(0), np.empty(0, bool))
 
     def _order_next(self) -> None:
         self._coming = None
@@ -202,7 +214,8 @@ class RowStream:
         with file_boundary(
             place(self._path, self._tree, self._source.name, (first, last)), "reading"
         ):
-            rows = as_rows(self._source.read_entries(first, last), self._length)
+            found = self._source.read_entries(first, last, self._blocks)
+            rows = as_rows(found, self._length)
             if len(rows.ok) != last - first:
                 raise ValueError(f"{len(rows.ok)} entries instead of {last - first}")
         return rows

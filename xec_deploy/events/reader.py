@@ -1,6 +1,6 @@
 """Events of a ROOT file in batches of exactly the size asked for.
 
-Memory is that of one block a branch (`columns.BLOCK_BYTES`, or one basket where that is larger)
+Memory is that of one block a branch (`blocks.BLOCK_BYTES`, or one basket where that is larger)
 and one batch, whatever the file's size.
 """
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from xec_deploy.errors import UsageError
 from xec_deploy.events.batch import EventBatch, SensorArrays
+from xec_deploy.events.blocks import BlockMemory
 from xec_deploy.events.branches import BranchNames, detect_branches
 from xec_deploy.events.columns import RowStream
 from xec_deploy.events.dead import DeadChannels, dead_channels
@@ -168,6 +169,7 @@ class EventFile:
         *,
         memory: Callable[[], SensorArrays] | None = None,
         executor: Executor | None = None,
+        blocks: BlockMemory | None = None,
     ) -> Iterator[EventBatch]:
         """Iterate over entries ``start`` to ``stop`` in batches of ``size``, the last shorter.
 
@@ -184,6 +186,8 @@ class EventFile:
             allocate it for each.
         executor
             Decompresses what comes next while a batch is used; None to do it in between.
+        blocks
+            Memory to decompress to, which lives on for the next file; None to allocate it.
 
         Raises
         ------
@@ -194,7 +198,7 @@ class EventFile:
         """
         last = self.num_entries if stop is None else stop
         self._check_range(size, start, last)
-        return self._iterate(size, start, last, memory, executor)
+        return self._iterate(size, start, last, memory, executor, blocks)
 
     def read(self, start: int, stop: int, into: SensorArrays | None = None) -> EventBatch:
         """Read entries ``start`` to ``stop`` at once; errors as of `batches`.
@@ -249,7 +253,7 @@ class EventFile:
         """Ascending entry numbers from 0 to ``num_entries``.
 
         Between two of them lie whole baskets (or pages) of npho, of about
-        `columns.BLOCK_BYTES`.
+        `blocks.BLOCK_BYTES`.
         """
         return self._sources.npho.boundaries
 
@@ -268,10 +272,11 @@ class EventFile:
         stop: int,
         memory: Callable[[], SensorArrays] | None,
         executor: Executor | None,
+        blocks: BlockMemory | None,
     ) -> Iterator[EventBatch]:
         if start == stop:
             return
-        streams = self._sources.streams(start, stop, executor)
+        streams = self._sources.streams(start, stop, executor, blocks)
         try:
             for first in range(start, stop, size):
                 count = min(size, stop - first)

@@ -17,7 +17,8 @@ import uproot
 import xxhash
 from numpy.typing import NDArray
 
-from xec_deploy.events.columns import BLOCK_BYTES, Ragged
+from xec_deploy.events.blocks import BLOCK_BYTES, BlockMemory
+from xec_deploy.events.columns import Ragged
 
 __all__ = ["RNTupleField", "verify_pages"]
 
@@ -179,8 +180,11 @@ class RNTupleField:
         clusters = self._ntuple.page_link_list
         return sum(len(cluster[self._column].pages) for cluster in clusters)
 
-    def read_entries(self, first: int, last: int) -> NDArray[Any] | Ragged:
+    def read_entries(
+        self, first: int, last: int, blocks: BlockMemory | None = None
+    ) -> NDArray[Any] | Ragged:
         """Decompress the pages of entries ``first`` to ``last``; one that straddles is kept."""
+        del blocks  # pages are decompressed where they stay
         block = int(np.searchsorted(self.boundaries, first, side="right")) - 1
         cluster = self._cluster_of_block[block]
         base = self._first_of_cluster[cluster]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from xec_deploy.detector.constants import N_SENSORS
 from xec_deploy.errors import InputError
+from xec_deploy.events.blocks import BlockMemory
 from xec_deploy.events.branches import BranchNames
 from xec_deploy.events.columns import BranchSource, RowStream
 from xec_deploy.events.failures import place
@@ -79,13 +80,26 @@ class EventSources:
             kept={name: _kept(tree, name) for name in dict.fromkeys(keep)},
         )
 
-    def streams(self, start: int, stop: int, executor: Executor | None = None) -> EventStreams:
+    def streams(
+        self,
+        start: int,
+        stop: int,
+        executor: Executor | None = None,
+        blocks: BlockMemory | None = None,
+    ) -> EventStreams:
         """Start reading entries ``start`` to ``stop`` of all of them."""
 
         def stream(source: BranchSource, length: int | None = None) -> RowStream:
             path, tree = self.tree.path, self.tree.name
             return RowStream(
-                source, path, tree, start=start, stop=stop, length=length, executor=executor
+                source,
+                path,
+                tree,
+                start=start,
+                stop=stop,
+                length=length,
+                executor=executor,
+                blocks=blocks,
             )
 
         return EventStreams(
@@ -94,11 +108,15 @@ class EventSources:
             dead=None if self.dead is None else stream(self.dead, N_SENSORS),
             run=None if self.run is None else stream(self.run),
             event=None if self.event is None else stream(self.event),
-            kept=self.kept_streams(start, stop, executor),
+            kept=self.kept_streams(start, stop, executor, blocks),
         )
 
     def kept_streams(
-        self, start: int, stop: int, executor: Executor | None = None
+        self,
+        start: int,
+        stop: int,
+        executor: Executor | None = None,
+        blocks: BlockMemory | None = None,
     ) -> dict[str, RowStream]:
         """Start reading entries ``start`` to ``stop`` of the branches to hand through."""
         path, tree = self.tree.path, self.tree.name
@@ -111,6 +129,7 @@ class EventSources:
                 stop=stop,
                 length=kept.shape[0] if kept.shape else None,
                 executor=executor,
+                blocks=blocks,
             )
             for name, kept in self.kept.items()
         }

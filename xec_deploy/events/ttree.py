@@ -13,7 +13,8 @@ import uproot
 from numpy.typing import NDArray
 
 from xec_deploy.events.baskets import BasketReader
-from xec_deploy.events.columns import BLOCK_BYTES, Ragged
+from xec_deploy.events.blocks import BLOCK_BYTES, BlockMemory
+from xec_deploy.events.columns import Ragged
 
 __all__ = ["TTreeBranch"]
 
@@ -127,10 +128,13 @@ class TTreeBranch:
             kept.append(int(edges[index]))
         return np.asarray(kept, np.int64)
 
-    def read_entries(self, first: int, last: int) -> NDArray[Any] | Ragged:
+    def read_entries(
+        self, first: int, last: int, blocks: BlockMemory | None = None
+    ) -> NDArray[Any] | Ragged:
         """Decompress the baskets that hold entries ``first`` to ``last``."""
         if self._plain is not None and self.shape is not None:
-            return self._plain.read(first, last).reshape(last - first, *self.shape)
+            rows = self._plain.read(first, last, blocks or BlockMemory())
+            return rows.reshape(last - first, *self.shape)
         options = {"entry_start": first, "entry_stop": last, "array_cache": None}
         if self.shape is not None:
             values: NDArray[Any] = self._branch.array(library="np", **options)

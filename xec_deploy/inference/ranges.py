@@ -13,6 +13,7 @@ from typing import Any
 from xec_deploy.bundle import Bundle
 from xec_deploy.errors import Interrupted, UsageError
 from xec_deploy.events import FileWatch, InputFile, expand_inputs
+from xec_deploy.events.blocks import BlockMemory
 from xec_deploy.inference.infer import batch_memory
 from xec_deploy.inference.inferring import BatchRows, infer_notes
 from xec_deploy.inference.job import Job
@@ -77,9 +78,8 @@ def infer_range(
         piece = open_piece(job, target, 0, item, events, entries, source)
         memory = batch_memory(job, AHEAD)
         executor = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="decompress"))
-        read = stack.enter_context(
-            Ahead(read_piece(job, piece, events, None, memory, executor), AHEAD, "read")
-        )
+        batches = read_piece(job, piece, events, None, memory, executor, BlockMemory())
+        read = stack.enter_context(Ahead(batches, AHEAD, "read"))
         stack.callback(memory.close)
         for found in infer_notes(job, read, memory, stop):
             if isinstance(found, BatchRows):

@@ -13,6 +13,7 @@ from typing import Any
 from xec_deploy.errors import InputError, UsageError, XecError
 from xec_deploy.events import Column, EventBatch, EventFile, FileWatch, InputFile, SensorArrays
 from xec_deploy.events.advice import reading_advice
+from xec_deploy.events.blocks import BlockMemory
 from xec_deploy.inference.job import Job
 from xec_deploy.inference.overlap import Channel
 from xec_deploy.inference.provenance import (
@@ -118,13 +119,14 @@ def read_targets(
     stop
         Ends the iteration after the present batch.
     """
+    blocks = BlockMemory()
     for target in targets:
         started = now()
         if target.path.exists() and not job.options.force:
             yield from _existing(job, target)
             continue
         for number, item in enumerate(target.items):
-            yield from _read_item(job, target, number, item, memory, executor, stop)
+            yield from _read_item(job, target, number, item, memory, executor, blocks, stop)
             if stop:
                 return
         yield TargetDone(target, started)
@@ -137,6 +139,7 @@ def _read_item(
     item: InputFile,
     memory: Channel[SensorArrays],
     executor: Executor,
+    blocks: BlockMemory,
     stop: StopRequest,
 ) -> Iterator[Note]:
     started = time.perf_counter()
@@ -155,7 +158,7 @@ def _read_item(
             for entries in ranges:
                 piece = open_piece(job, target, number, item, events, entries, source)
                 pieces.append(piece)
-                for batch in read_piece(job, piece, events, watch, memory, executor):
+                for batch in read_piece(job, piece, events, watch, memory, executor, blocks):
                     yield batch
                     if stop:
                         return
@@ -176,6 +179,7 @@ def read_piece(
     watch: FileWatch | None,
     memory: Channel[SensorArrays],
     executor: Executor,
+    blocks: BlockMemory,
 ) -> Generator[Batch, None, None]:
     """Yield the events of a piece that have not been done before."""
     total = max(events.num_entries, 1)
@@ -185,6 +189,7 @@ def read_piece(
         piece.entries[1],
         memory=memory.get,
         executor=executor,
+        blocks=blocks,
     )
     for batch in batches:
         if watch is not None:

@@ -2,7 +2,7 @@
 
 Counted are the buffers of one training process and its workers that hold events.  Not counted:
 the interpreter and libraries of each process, and what decompression of one block of one branch
-takes in each worker, some three times `columns.BLOCK_BYTES` (or one basket where that is larger).
+takes in each worker, some three times `blocks.BLOCK_BYTES` (or one basket where that is larger).
 """
 
 from __future__ import annotations
