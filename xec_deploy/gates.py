@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, ValidationError
 
 from xec_deploy.errors import UsageError, nearest
 
-__all__ = ["Gates", "MacroGates", "load_gates"]
+__all__ = ["Gates", "MacroGates", "load_gates", "read_gates"]
 
 
 class MacroGates(BaseModel):
@@ -35,9 +38,15 @@ class Gates(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
+    source: str = "xec-deploy"
+    """Where the numbers are from: the package, or a file."""
     precision: dict[str, PositiveFloat]
     single_event: PositiveFloat
     """Gates that a single golden event may be off, in less than fp32."""
+    repeats: PositiveFloat
+    """Gates that an event may differ from itself in another batch or engine of the same kind."""
+    auto_events: NonNegativeInt
+    """Measured events below which a precision is not taken unasked."""
     preprocessing: NonNegativeInt
     """Values of the C++ preprocessing that may differ from Python's."""
     macro: MacroGates
@@ -50,7 +59,9 @@ class Gates(BaseModel):
         UsageError
             If there is none.
         """
-        fitting = [name for name in self.precision if precision.startswith(name)]
+        # A factor in TF32 has as many bits as one in fp16.
+        known = "fp16" if precision == "tf32" else precision
+        fitting = [name for name in self.precision if known.startswith(name)]
         if not fitting:
             raise UsageError(
                 f"there is no gate for precision {precision!r}",
@@ -62,9 +73,69 @@ class Gates(BaseModel):
         """Return how far a single golden event may be off; errors as of `of`."""
         return self.of(precision) * (1.0 if precision == "fp32" else self.single_event)
 
+    def of_repeats(self, precision: str) -> float:
+        """Return how far an event may differ from itself; errors as of `of`."""
+        return self.of(precision) * self.repeats
+
 
 @lru_cache(maxsize=1)
 def load_gates() -> Gates:
     """Return the gates of this version of the package."""
+    return Gates.model_validate(_shipped())
+
+
+def read_gates(path: str | PathLike[str]) -> Gates:
+    """Return the package's gates with those that a file states in their place.
+
+    Parameters
+    ----------
+    path
+        YAML with any of the keys of ``xec_deploy/gates.yaml``, ``version`` among them if the file
+        is to have its own.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, has an unknown key or a value that is no gate.
+    """
+    try:
+        stated = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UsageError(f"the gates cannot be read ({reason})", where=str(path)) from error
+    if not isinstance(stated, dict):
+        raise UsageError(
+            "no gates in it",
+            where=str(path),
+            fix="State some as in xec_deploy/gates.yaml, for instance 'precision: {int8: 0.1}'.",
+        )
+    _refuse_unknown(stated, path)
+    try:
+        return Gates.model_validate({**_merged(_shipped(), stated), "source": str(path)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UsageError(f"key {key!r}: {first['msg']}", where=str(path)) from error
+
+
+def _shipped() -> dict[str, Any]:
     text = (resources.files("xec_deploy") / "gates.yaml").read_text(encoding="utf-8")
-    return Gates.model_validate(yaml.safe_load(text))
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+def _refuse_unknown(stated: dict[str, Any], path: str | PathLike[str]) -> None:
+    valid = [name for name in Gates.model_fields if name != "source"]
+    for key in stated:
+        if key not in valid:
+            raise UsageError(f"unknown key {key!r}", where=str(path), fix=nearest(str(key), valid))
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Replace what is stated, within tables one by one."""
+    found = dict(base)
+    for key, value in over.items():
+        inner = base.get(key)
+        both = isinstance(value, dict) and isinstance(inner, dict)
+        found[key] = _merged(inner, value) if both else value
+    return found

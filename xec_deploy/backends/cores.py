@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 from typing import Final
 
-__all__ = ["cgroup_limit", "granted_cores", "processor_name"]
+__all__ = ["arithmetic_of", "cgroup_limit", "granted_cores", "processor_name"]
 
 PROCESS_GROUPS: Final = Path("/proc/self/cgroup")
 GROUPS: Final = Path("/sys/fs/cgroup")
 PROCESSORS: Final = Path("/proc/cpuinfo")
+ARITHMETIC: Final = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_int8", "amx_bf16", "amx_fp16", "asimddp", "i8mm", "bf16", "sve"),
+)
+"""Instruction sets on which it depends how engines multiply and add in few bits."""
 
 
 def granted_cores() -> int:
@@ -46,6 +52,33 @@ def processor_name() -> str:
         if key.strip() == "model name":
             return value.strip()
     return ""
+
+
+def arithmetic_of(device: str) -> str:
+    """Return what of this machine the last bits, and with few bits all of them, depend on.
+
+    Processors of the same instruction sets compute alike: without VNNI, products of eight bits
+    may saturate.
+
+    Returns
+    -------
+    arithmetic
+        ``x86_64 avx2 avx512f ..``, or the compute capability of the GPU such as ``sm80``; empty
+        where ``device`` is not there.
+    """
+    if device != "cpu":
+        # Late: nothing of it is needed on a CPU.
+        from xec_deploy.backends.devices import parse_device  # noqa: PLC0415
+        from xec_deploy.tensorrt.device import gpu_capability  # noqa: PLC0415
+
+        return gpu_capability(parse_device(device).index) or ""
+    flags: set[str] = set()
+    for line in _text(PROCESSORS).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip().lower() in {"flags", "features"}:
+            flags = set(value.split())
+            break
+    return " ".join((platform.machine(), *(name for name in ARITHMETIC if name in flags)))
 
 
 def _folders(groups: Path, process: Path) -> list[Path]:

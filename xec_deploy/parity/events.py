@@ -50,6 +50,31 @@ class ParityEvents:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: NDArray[np.intp]) -> ParityEvents:
+        """Return the events of some rows."""
+        return ParityEvents(
+            self.npho[rows],
+            self.time[rows],
+            self.dead[rows],
+            tuple(self.labels[row] for row in rows),
+            self.sources,
+        )
+
+    def head(self, count: int) -> ParityEvents:
+        """Return the first events."""
+        return self.take(np.arange(min(count, len(self))))
+
+    @classmethod
+    def join(cls, parts: Sequence[ParityEvents]) -> ParityEvents:
+        """Put events one after the other."""
+        return cls(
+            np.concatenate([part.npho for part in parts]),
+            np.concatenate([part.time for part in parts]),
+            np.concatenate([part.dead for part in parts]),
+            tuple(label for part in parts for label in part.labels),
+            tuple(dict.fromkeys(source for part in parts for source in part.sources)),
+        )
+
 
 def golden_events(golden: GoldenEvents) -> ParityEvents:
     """Return the golden events of a bundle."""

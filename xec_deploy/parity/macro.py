@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 from zipfile import BadZipFile
@@ -9,13 +10,13 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from xec_deploy.cpp import PositionFit, fit_position, predict_dead
+from xec_deploy.cpp import fit_position, predict_dead
 from xec_deploy.detector import GeometryLike
 from xec_deploy.errors import InputError
 from xec_deploy.gates import MacroGates
 from xec_deploy.parity.results import MacroComparison
 
-__all__ = ["compare_with_macro"]
+__all__ = ["MacroMeasurement", "compare_with_macro", "judge_macro", "measure_macro"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -25,10 +26,43 @@ ARRAYS = (
 )
 
 
+@dataclass(frozen=True)
+class MacroMeasurement:
+    """The C++ fit and the macro's, event by event.
+
+    Attributes
+    ----------
+    stage1, fit
+        (n, 3) C++ less macro [cm].
+    chi2, macro_chi2
+        (n,) chi-square per degree of freedom of both.
+    dead_event
+        (m,) index of the event of each dead channel's prediction.
+    dead, macro_dead
+        (m,) predicted photons of both.
+    """
+
+    stage1: NDArray[np.float64]
+    fit: NDArray[np.float64]
+    chi2: NDArray[np.float64]
+    macro_chi2: NDArray[np.float64]
+    dead_event: NDArray[np.int64]
+    dead: NDArray[np.float64]
+    macro_dead: NDArray[np.float64]
+
+
 def compare_with_macro(
     path: str | PathLike[str], geometry: GeometryLike | None, gates: MacroGates
 ) -> tuple[MacroComparison, ...]:
     """Fit the macro's events and compare both stages and the predictions, event by event.
+
+    Parameters and errors are those of :func:`measure_macro` and :func:`judge_macro`.
+    """
+    return judge_macro(measure_macro(path, geometry), gates)
+
+
+def measure_macro(path: str | PathLike[str], geometry: GeometryLike | None) -> MacroMeasurement:
+    """Fit the macro's events and predict their dead channels.
 
     Parameters
     ----------
@@ -38,8 +72,6 @@ def compare_with_macro(
         ``dead_sensor``, ``dead_npho_pred``).
     geometry
         The geometry the macro ran with.
-    gates
-        Tolerances.
 
     Raises
     ------
@@ -48,10 +80,26 @@ def compare_with_macro(
     """
     macro = _load(path)
     fit = fit_position(macro["npho"], macro["dead"], macro["uvw_start"], geometry)
+    predicted = predict_dead(macro["npho"], macro["dead"], fit, geometry)
+    event = macro["dead_event_idx"].astype(np.int64)
+    return MacroMeasurement(
+        stage1=np.asarray(fit.uvw_stage1 - macro["uvw_stage1"]),
+        fit=np.asarray(fit.uvw - macro["uvw_fit"]),
+        chi2=np.asarray(fit.chi2_ndf),
+        macro_chi2=macro["fit_chisq_ndf"].astype(np.float64),
+        dead_event=event,
+        dead=predicted[event, macro["dead_sensor"].astype(int)].astype(np.float64),
+        macro_dead=macro["dead_npho_pred"].astype(np.float64),
+    )
+
+
+def judge_macro(measured: MacroMeasurement, gates: MacroGates) -> tuple[MacroComparison, ...]:
+    """Compare both stages and the predictions of dead channels with the tolerances."""
+    stage1 = np.abs(measured.stage1).max(axis=1)
     return (
-        _first_stage(macro, fit, gates),
-        *_second_stage(macro, fit, gates),
-        _dead_channels(macro, fit, geometry, gates),
+        _comparison("stage 1", "cm", stage1, gates.stage1_cm, stage1 <= gates.stage1_cm),
+        *_second_stage(measured, gates),
+        _dead_channels(measured, gates),
     )
 
 
@@ -67,40 +115,28 @@ def _load(path: str | PathLike[str]) -> Arrays:
         ) from error
 
 
-def _first_stage(macro: Arrays, fit: PositionFit, gates: MacroGates) -> MacroComparison:
-    distance = np.abs(fit.uvw_stage1 - macro["uvw_stage1"]).max(axis=1)
-    return _comparison("stage 1", "cm", distance, gates.stage1_cm, distance <= gates.stage1_cm)
-
-
-def _second_stage(
-    macro: Arrays, fit: PositionFit, gates: MacroGates
-) -> tuple[MacroComparison, ...]:
-    distance = np.abs(fit.uvw - macro["uvw_fit"])
+def _second_stage(measured: MacroMeasurement, gates: MacroGates) -> tuple[MacroComparison, ...]:
+    distance = np.abs(measured.fit)
     # Where the macro had stopped early, a better chi-square is no disagreement.
-    as_good = fit.chi2_ndf <= macro["fit_chisq_ndf"] * (1 + gates.chi2_relative)
-    near = _agreeing(macro, fit, gates)
+    as_good = measured.chi2 <= measured.macro_chi2 * (1 + gates.chi2_relative)
+    near = _agreeing(measured, gates)
     return tuple(
         _comparison(f"fit {axis}", "cm", distance[:, i], tolerance, near | as_good)
         for i, (axis, tolerance) in enumerate(zip("uvw", gates.fit_cm, strict=True))
     )
 
 
-def _dead_channels(
-    macro: Arrays, fit: PositionFit, geometry: GeometryLike | None, gates: MacroGates
-) -> MacroComparison:
-    predicted = predict_dead(macro["npho"], macro["dead"], fit, geometry)
-    agreeing = _agreeing(macro, fit, gates)[macro["dead_event_idx"].astype(int)]
-    event = macro["dead_event_idx"].astype(int)[agreeing]
-    sensor = macro["dead_sensor"].astype(int)[agreeing]
-    expected = macro["dead_npho_pred"].astype(np.float64)[agreeing]
-    difference = np.abs(predicted[event, sensor] - expected)
+def _dead_channels(measured: MacroMeasurement, gates: MacroGates) -> MacroComparison:
+    agreeing = _agreeing(measured, gates)[measured.dead_event]
+    predicted, expected = measured.dead[agreeing], measured.macro_dead[agreeing]
+    difference = np.abs(predicted - expected)
     good = difference <= gates.dead_photons + gates.dead_relative * np.abs(expected)
     relative = difference / np.maximum(np.abs(expected), gates.dead_photons / gates.dead_relative)
     return _comparison("dead channels, relative", None, relative, gates.dead_relative, good)
 
 
-def _agreeing(macro: Arrays, fit: PositionFit, gates: MacroGates) -> NDArray[np.bool_]:
-    within = np.abs(fit.uvw - macro["uvw_fit"]) <= np.asarray(gates.fit_cm)
+def _agreeing(measured: MacroMeasurement, gates: MacroGates) -> NDArray[np.bool_]:
+    within = np.abs(measured.fit) <= np.asarray(gates.fit_cm)
     return np.asarray(within.all(axis=1))
 
 

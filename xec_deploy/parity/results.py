@@ -1,18 +1,25 @@
-"""What parity measures; verdicts are derived from it."""
+"""What parity measures; verdicts are derived from the figures."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
+
+from xec_deploy.parity.events import EventLabel
 
 __all__ = [
     "BitComparison",
     "Comparison",
     "EventSet",
     "MacroComparison",
-    "ParityReport",
+    "NotRun",
+    "Repeat",
+    "RepeatKind",
     "WorstEvent",
 ]
+
+RepeatKind = Literal["batch", "rebuild"]
+"""Whether the batches were others, or the engine opened or built anew."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class EventSet:
         ``golden`` or ``data``.
     sources
         The files they come from.
+    checksums
+        Of these files, see :func:`xec_deploy.events.file_checksum`; None for one behind a URL.
     events
         How many.
     reference
@@ -36,6 +45,7 @@ class EventSet:
 
     name: str
     sources: tuple[str, ...]
+    checksums: tuple[str | None, ...]
     events: int
     reference: str
     reference_error: float | None = None
@@ -60,6 +70,11 @@ class WorstEvent:
     run: int | None
     event: int | None
     difference: float
+
+    @classmethod
+    def at(cls, label: EventLabel, difference: float) -> WorstEvent:
+        """Return the event with this label."""
+        return cls(label.source, label.entry, label.run, label.event, difference)
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,76 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """The same events once more, otherwise arranged or through an engine made anew.
+
+    Attributes
+    ----------
+    engine, version, device, precision
+        What ran.
+    kind, variant
+        What was other than in the run that is compared with the reference, and how.
+    events
+        Events compared.
+    other_bits
+        Those with an output of other bits.
+    one_sided
+        Those with a number that is finite in only one of the two.
+    largest
+        Largest difference [detector resolutions].
+    quantity, worst
+        Where it is: the difference there in the unit of the quantity; None where no bit differs.
+    gate
+        Largest difference allowed [detector resolutions].
+    """
+
+    engine: str
+    version: str
+    device: str
+    precision: str
+    kind: RepeatKind
+    variant: str
+    events: int
+    other_bits: int
+    one_sided: int
+    largest: float
+    quantity: str | None
+    worst: WorstEvent | None
+    gate: float
+
+    @property
+    def bit_equal(self) -> bool:
+        """Whether every event has the same bits."""
+        return self.other_bits == 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether no event differs from itself by more than the gate."""
+        return self.events > 0 and self.one_sided == 0 and self.largest <= self.gate
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A row that is missing, and why.
+
+    Attributes
+    ----------
+    engine, device, precision
+        What did not run; precision None for all of an engine.
+    reason
+        One sentence.
+    failed
+        Whether it was loaded and then failed on events, which no report passes with.
+    """
+
+    engine: str
+    device: str
+    precision: str | None
+    reason: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
 class BitComparison:
     """The C++ preprocessing against Python's, bit by bit.
 
@@ -203,53 +288,3 @@ class MacroComparison:
     def passed(self) -> bool:
         """Whether there was something to compare and nothing failed."""
         return self.values > 0 and self.failed == 0
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """Everything that was compared.
-
-    Attributes
-    ----------
-    path
-        The bundle.
-    bundle
-        Its name and hashes.
-    gates_version
-        Version of ``gates.yaml``.
-    event_sets, comparisons, preprocessing, macro
-        What was compared and what came out.
-    """
-
-    path: str
-    bundle: dict[str, str]
-    gates_version: int
-    event_sets: tuple[EventSet, ...]
-    comparisons: tuple[Comparison, ...]
-    preprocessing: tuple[BitComparison, ...]
-    macro: tuple[MacroComparison, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether there was something to compare and every gate is kept."""
-        return (
-            bool(self.comparisons)
-            and all(part.passed for part in self.comparisons)
-            and all(part.passed for part in self.preprocessing)
-            and all(part.passed for part in self.macro)
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, with the verdicts and ratios derived from them."""
-        record = asdict(self) | {"passed": self.passed}
-        for entry, part in zip(record["comparisons"], self.comparisons, strict=True):
-            entry |= {
-                "relative_spread": part.relative_spread,
-                "relative_bias": part.relative_bias,
-                "passed": part.passed,
-            }
-        for entry, bits in zip(record["preprocessing"], self.preprocessing, strict=True):
-            entry |= {"passed": bits.passed}
-        for entry, fitted in zip(record["macro"], self.macro, strict=True):
-            entry |= {"passed": fitted.passed}
-        return record
