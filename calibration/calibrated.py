@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import onnx
-
+from calibration.correction import Builder, Means
 from calibration.graph import Graph
 from calibration.layers import Layer
+from calibration.lowering import Int8, Rest
 from calibration.observe import observe
 from calibration.options import AUTO, Options, Progress
-from calibration.qdq import quantise_layers
 from calibration.ranges import METHODS, Method, choose_range
 from calibration.record import CalibrationRecord, packed, reusable, versions
 from calibration.score import Judge, Score
@@ -32,8 +31,8 @@ class Calibrated:
 
     Attributes
     ----------
-    graph, layers
-        With evened channels where that was asked for.
+    builder
+        Makes graphs with some groups or parts in int8.
     record
         Ranges and what they depend on.
     methods
@@ -45,17 +44,11 @@ class Calibrated:
         Whether the ranges are those of an earlier record.
     """
 
-    graph: Graph
-    layers: tuple[Layer, ...]
+    builder: Builder
     record: CalibrationRecord
-    target: str
     methods: dict[str, Score] = field(default_factory=dict)
     errors: tuple[GroupError, ...] | None = None
     reused: bool = False
-
-    def build(self, groups: frozenset[str]) -> onnx.ModelProto:
-        """Return the graph with some groups or parts in int8."""
-        return _build(self.graph, self.layers, self.record.ranges, self.target, groups)
 
 
 def calibrate(
@@ -66,6 +59,8 @@ def calibrate(
     worth: Mapping[str, int],
     gate: float,
     *,
+    last: Sequence[str],
+    rest: Rest | None,
     model_hash: str,
     stored: Mapping[str, Any] | None,
     options: Options,
@@ -81,6 +76,10 @@ def calibrate(
         Calibration events.
     judge, worth, gate
         To compare methods, see `calibration.search.search`.
+    last
+        The layers that make the results.
+    rest
+        What else is in 16 bits.
     model_hash
         Of the fp32 graph, for the record.
     stored
@@ -96,6 +95,8 @@ def calibrate(
             "seed": options.seed,
             "smooth": options.smooth,
             "keep": sorted(options.keep),
+            "correct": options.correct,
+            "rest": rest.half if rest else "fp32",
         },
         data_sha256=data_hash(events),
         events=len(events),
@@ -106,19 +107,25 @@ def calibrate(
         maxima={},
     )
     found = reusable(stored, wanted)
-    if found is not None:
-        if options.smooth:
-            graph, layers = smooth(graph, layers, found.maxima_arrays())
-        return Calibrated(graph, layers, found, options.target, reused=True)
 
     def watch(count: int) -> None:
         progress("calibration", count)
 
-    observed = observe(graph, layers, events, watch, options.threads)
-    if options.smooth:
+    if found is None:
+        observed = observe(graph, layers, events, watch, options.threads)
         # As the record has them, so that a graph made from it is the same.
-        wanted = wanted.model_copy(update={"maxima": packed(observed.channel_maxima)})
-        graph, layers = smooth(graph, layers, wanted.maxima_arrays())
+        maxima = packed(observed.channel_maxima) if options.smooth else {}
+        wanted = wanted.model_copy(update={"maxima": maxima})
+    if options.smooth:
+        graph, layers = smooth(graph, layers, (found or wanted).maxima_arrays())
+    means = Means(graph, layers, last, events, options.threads) if options.correct else None
+
+    def builder(ranges: Ranges) -> Builder:
+        return Builder(Int8(graph, layers, ranges, options.target, rest), means)
+
+    if found is not None:
+        return Calibrated(builder(found.ranges), found, reused=True)
+    if options.smooth:
         observed = observe(graph, layers, events, watch, options.threads)
 
     def ranges(method: Method) -> dict[str, tuple[float, float]]:
@@ -126,10 +133,6 @@ def calibrate(
             name: choose_range(histogram, method, options.target)
             for name, histogram in observed.histograms.items()
         }
-
-    def builder(method: Method) -> Callable[[frozenset[str]], onnx.ModelProto]:
-        chosen = ranges(method)
-        return lambda groups: _build(graph, layers, chosen, options.target, groups)
 
     scores: dict[str, Score] = {}
     errors: tuple[GroupError, ...] | None = None
@@ -140,26 +143,16 @@ def calibrate(
         def count(done: int) -> None:
             progress("graphs", done)
 
-        errors = sensitivity(builder(first), quick, worth, count)
+        errors = sensitivity(builder(ranges(first)), quick, worth, count)
         fit = frozenset(one.group for one in errors if one.score.worst <= gate) or frozenset(worth)
         for method in METHODS:
-            scores[method] = judge.score(builder(method)(fit))
+            scores[method] = judge.score(builder(ranges(method))(fit))
             count(1)
         best = min(METHODS, key=lambda method: scores[method].worst)
         if best != first:
-            errors = sensitivity(builder(best), quick, worth, count)
+            errors = sensitivity(builder(ranges(best)), quick, worth, count)
     else:
         best = options.method
-    record = wanted.model_copy(update={"method": best, "ranges": ranges(best)})
-    return Calibrated(graph, layers, record, options.target, scores, errors)
-
-
-def _build(
-    graph: Graph,
-    layers: tuple[Layer, ...],
-    ranges: Ranges,
-    target: Any,
-    groups: frozenset[str],
-) -> onnx.ModelProto:
-    chosen = [layer for layer in layers if groups.intersection((layer.group, layer.part))]
-    return quantise_layers(graph, chosen, ranges, target)
+    chosen = ranges(best)
+    record = wanted.model_copy(update={"method": best, "ranges": chosen})
+    return Calibrated(builder(chosen), record, scores, errors)

@@ -8,7 +8,7 @@ when the graph was folded belongs to the group of the layer it reads from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ import onnx
 
 from calibration.graph import Graph, attribute
 
-__all__ = ["Layer", "find_layers", "group_of"]
+__all__ = ["Layer", "find_layers", "group_of", "last_layers"]
 
 LAYER_OPS: Final = ("MatMul", "Gemm", "Conv")
 CONTAINERS: Final = frozenset({"model", "backbone", "encoder", "module"})
@@ -85,6 +85,21 @@ def find_layers(graph: Graph) -> tuple[Layer, ...]:
             part=f"{group}/{members.index(node.input[1]) + 1}",
         )
     return tuple(layers.values())
+
+
+def last_layers(graph: Graph, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Return the layers with no other layer behind them: they make the results."""
+    nodes = {layer.node for layer in layers}
+    before: set[str] = set()
+    """Tensors that a layer further on depends on."""
+    last = set()
+    for node in reversed(graph.nodes):
+        leads = before.intersection(node.output)
+        if node.output[0] in nodes and not leads:
+            last.add(node.output[0])
+        if leads or node.output[0] in nodes:
+            before.update(node.input)
+    return tuple(layer for layer in layers if layer.node in last)
 
 
 def _channel_axis(graph: Graph, node: onnx.NodeProto) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from calibration.layers import Layer
 from calibration.selection import take
 from xec_deploy.parity.events import ParityEvents
 
-__all__ = ["Observation", "multiply_adds", "observe", "open_session", "run_events"]
+__all__ = ["Observation", "channel_means", "multiply_adds", "observe", "open_session", "run_events"]
 
 BATCH: Final = 4
 """Events a step: all activations of a step are in memory at once."""
@@ -99,7 +99,7 @@ def observe(
     channels_first = {layer.activation for layer in layers if layer.op == "Conv"}
     histograms = {name: StreamingHistogram() for name in tensors}
     maxima: dict[str, NDArray[np.float32]] = {}
-    session = _with_outputs(graph, tensors, threads)
+    session = _with_outputs(graph.model, tensors, threads)
     for values in run_events(session, tensors, events):
         for name, value in zip(tensors, values, strict=True):
             histograms[name].update(value)
@@ -111,9 +111,44 @@ def observe(
     return Observation(histograms, maxima)
 
 
+def channel_means(
+    model: onnx.ModelProto,
+    tensors: Sequence[str],
+    events: ParityEvents,
+    channels_first: Container[str] = (),
+    *,
+    threads: int = 1,
+) -> dict[str, NDArray[np.float64]]:
+    """Return tensor -> (channels,) mean over events and places.
+
+    Parameters
+    ----------
+    model
+        Not changed.
+    tensors
+        Activations or results.
+    events
+        To run.
+    channels_first
+        Tensors with channels on axis 1; the others have them last.
+    threads
+        For ONNX Runtime.
+    """
+    names = list(dict.fromkeys(tensors))
+    session = _with_outputs(model, names, threads)
+    sums: dict[str, NDArray[np.float64]] = {}
+    for values in run_events(session, names, events):
+        for name, value in zip(names, values, strict=True):
+            axis = 1 if name in channels_first else value.ndim - 1
+            others = tuple(i for i in range(value.ndim) if i != axis)
+            mean = value.mean(axis=others, dtype=np.float64) * len(value)
+            sums[name] = sums.get(name, 0.0) + mean
+    return {name: total / len(events) for name, total in sums.items()}
+
+
 def multiply_adds(graph: Graph, layers: Sequence[Layer], events: ParityEvents) -> dict[str, int]:
     """Return layer (its ``node``) -> multiply-adds an event, from the shapes of one of them."""
-    session = _with_outputs(graph, [layer.node for layer in layers], 1)
+    session = _with_outputs(graph.model, [layer.node for layer in layers], 1)
     one = take(events, slice(0, 1))
     (values,) = run_events(session, [layer.node for layer in layers], one)
     return {
@@ -128,11 +163,12 @@ def _channels_of(layer: Layer) -> int:
 
 
 def _with_outputs(
-    graph: Graph, tensors: Sequence[str], threads: int
+    model: onnx.ModelProto, tensors: Sequence[str], threads: int
 ) -> onnxruntime.InferenceSession:
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    for name in tensors:
-        if name not in graph.outputs and name not in graph.inputs:
-            model.graph.output.append(helper.make_empty_tensor_value_info(name))
-    return open_session(model, threads=threads, optimised=False)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    known = {value.name for value in [*model.graph.input, *model.graph.output]}
+    copy.graph.output.extend(
+        helper.make_empty_tensor_value_info(name) for name in tensors if name not in known
+    )
+    return open_session(copy, threads=threads, optimised=False)

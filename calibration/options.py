@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from calibration.halves import Half
 from calibration.qdq import Target
 from calibration.ranges import Method
 
@@ -31,6 +32,11 @@ class Options:
         Of `calibration.ranges`, or ``auto``.
     smooth
         For int8: move outliers of channels from activations into weights.
+    correct
+        Correct biases for what rounding does on average.
+    rest
+        For int8: what layers are in that are not in int8; None for fp16 on TensorRT and fp32 on
+        processors.
     events, judged
         Events to calibrate with and to judge on.
     seed
@@ -46,9 +52,18 @@ class Options:
     target: Target = "cpu"
     method: Method | Literal["auto"] = AUTO
     smooth: bool = True
+    correct: bool = True
+    rest: Half | Literal["fp32"] | None = None
     events: int = 512
     judged: int = 256
     seed: int = 1
     keep: tuple[str, ...] = ()
     sensitivity: bool = False
     threads: int = 1
+
+    @property
+    def rest_half(self) -> Half | None:
+        """The 16-bit format of what is not in int8; None for float32."""
+        if self.rest is None:
+            return "fp16" if self.target == "tensorrt" else None
+        return None if self.rest == "fp32" else self.rest

@@ -14,14 +14,16 @@ In both, weights have one scale an output channel and zero point 0, and biases s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from calibration.graph import Graph
+from calibration.halves import HALVES, Half
 from calibration.layers import Layer
 
 __all__ = ["TARGETS", "Scale", "Target", "activation_scale", "quantise_layers", "quantise_weights"]
@@ -55,7 +57,7 @@ def activation_scale(low: float, high: float, target: Target) -> Scale:
 
 
 def quantise_weights(
-    weights: NDArray[np.float32], axis: int
+    weights: NDArray[np.float32], axis: int, half: Half | None = None
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Return int8 weights and their scales, one along ``axis``.
 
@@ -65,6 +67,8 @@ def quantise_weights(
         Of any shape, float32.
     axis
         Of the output channels.
+    half
+        Format of 16 bits in which the scales must be exact.
 
     Returns
     -------
@@ -73,6 +77,7 @@ def quantise_weights(
     """
     others = tuple(i for i in range(weights.ndim) if i != axis)
     scales = (np.maximum(np.abs(weights).max(axis=others), TINY) / LARGEST).astype(np.float32)
+    scales = _exact(scales, half)
     shape = [1] * weights.ndim
     shape[axis] = -1
     quantised = np.clip(np.rint(weights / scales.reshape(shape)), -LARGEST, LARGEST)
@@ -84,6 +89,7 @@ def quantise_layers(
     layers: Iterable[Layer],
     ranges: Mapping[str, tuple[float, float]],
     target: Target,
+    half: Half | None = None,
 ) -> onnx.ModelProto:
     """Return a copy of a graph with Q/DQ around the activations and weights of ``layers``.
 
@@ -97,6 +103,8 @@ def quantise_layers(
         Tensor of activations -> lowest and highest value that must be kept.
     target
         Dialect.
+    half
+        Format of 16 bits into which the graph will be put (`calibration.halves.convert`).
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
@@ -107,10 +115,12 @@ def quantise_layers(
         node = copy.producer[layer.node]
         if layer.activation not in activations:
             scale = activation_scale(*ranges[layer.activation], target)
+            if half is not None:
+                scale = replace(scale, scale=float(_exact(np.float32(scale.scale), half)))
             activations[layer.activation] = _quantised_activation(copy, layer.activation, scale)
         key = layer.weight, layer.channel_axis
         if key not in weights:
-            weights[key] = _quantised_weight(copy, *key)
+            weights[key] = _quantised_weight(copy, *key, half)
         copy.replace_input(node, 0, activations[layer.activation])
         copy.replace_input(node, 1, weights[key])
     copy.sort()
@@ -130,8 +140,18 @@ def _quantised_activation(graph: Graph, tensor: str, scale: Scale) -> str:
     return str(restored.output[0])
 
 
-def _quantised_weight(graph: Graph, tensor: str, axis: int) -> str:
-    values, scales = quantise_weights(graph.array(tensor), axis)
+def _exact(scales: NDArray[np.float32] | np.float32, half: Half | None) -> NDArray[np.float32]:
+    """Return scales that the format holds exactly, and that cover no less."""
+    if half is None:
+        return np.asarray(scales)
+    low = HALVES[half].dtype
+    nearest = np.maximum(scales, np.float32(ml_dtypes.finfo(low).smallest_subnormal)).astype(low)
+    larger = np.nextafter(nearest, np.array(np.inf, low))
+    return np.where(nearest.astype(np.float32) < scales, larger, nearest).astype(np.float32)
+
+
+def _quantised_weight(graph: Graph, tensor: str, axis: int, half: Half | None) -> str:
+    values, scales = quantise_weights(graph.array(tensor), axis, half)
     inputs = [
         graph.add_constant(f"{tensor}_quantised", values),
         graph.add_constant(f"{tensor}_scale", scales),

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import onnx
-
-from calibration.calibrated import calibrate
-from calibration.graph import Graph
-from calibration.halves import Half, convert, emulate
-from calibration.layers import Layer, find_layers
-from calibration.observe import multiply_adds
 from calibration.options import Options, Precision, Progress
 from calibration.record import CalibrationRecord
-from calibration.score import Judge, Score
+from calibration.score import Score
 from calibration.search import QUICK_EVENTS, Choice, search, sensitivity
-from calibration.selection import select_events, with_dead_channels
-from calibration.simplify import prepare
 from calibration.store import graph_name, stored_record, write_graph
+from calibration.task import Task
 from xec_deploy.bundle import Bundle
-from xec_deploy.bundle.onnx_file import canonical_hash, load_onnx
-from xec_deploy.errors import CheckFailed, UsageError, nearest
+from xec_deploy.errors import CheckFailed, UsageError
 from xec_deploy.gates import load_gates
 
 __all__ = ["Quantised", "quantize_bundle"]
@@ -48,6 +39,8 @@ class Quantised:
         The calibration; None for 16-bit graphs, which need none.
     reused
         Whether the ranges came from the bundle.
+    rest
+        What is in float of an int8 graph: fp32, or fp16 or bf16 as far as their gate allows.
     file
         The file's name in the bundle.
     """
@@ -59,6 +52,7 @@ class Quantised:
     methods: dict[str, Score] = field(default_factory=dict)
     record: CalibrationRecord | None = None
     reused: bool = False
+    rest: str = "fp32"
     file: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,6 +67,7 @@ class Quantised:
             if self.record is None
             else self.record.model_dump(mode="json", exclude={"ranges", "maxima"}),
             "reused": self.reused,
+            "rest": self.rest,
             **self.choice.to_dict(),
         }
 
@@ -113,44 +108,28 @@ def quantize_bundle(
             where=str(bundle.path),
             fix="Pass NAME.xec of xec-deploy export.",
         )
-    name = graph_name(precision, options.target)
     gate = load_gates().of(precision)
-    source = load_onnx(bundle.graph())
-    graph = prepare(source)
-    layers = _layers(graph, options)
-    events = select_events(data, count=options.events, judged=options.judged, seed=options.seed)
-    calibration = with_dead_channels(
-        events.calibration, bundle.manifest.dead_channels.max_dead, options.seed
-    )
-    judge = Judge(
-        source, bundle.manifest, events.judged, golden=bundle.golden, threads=options.threads
-    )
-    costs = multiply_adds(graph, layers, calibration)
-    worth, parts = _worth(layers, costs), _parts(layers, costs)
-    calibrated = errors = None
+    task = Task(bundle, data, options, progress)
+    name = graph_name(precision, options.target)
     if precision == "int8":
-        calibrated = calibrate(
-            graph,
-            layers,
-            calibration,
-            judge,
-            worth,
-            gate,
-            model_hash=canonical_hash(source),
-            stored=stored_record(bundle, name),
-            options=options,
-            progress=progress,
-        )
-        errors = calibrated.errors
-    # 16-bit graphs are judged by their emulation, which needs no kernels of the format.
-    judged = calibrated.build if calibrated else _halves(graph, layers, precision, emulate)
-
-    def count(done: int) -> None:
-        progress("graphs", done)
-
+        rest = task.rest(options.rest_half)
+        calibrated = task.calibrated(gate, rest, stored_record(bundle, name))
+        builder, layers, errors = calibrated.builder, task.layers, calibrated.errors
+    else:
+        rest = calibrated = errors = None
+        builder, layers = task.halves(precision), task.inner
+    worth = task.worth(layers)
     if options.sensitivity and errors is None:
-        errors = sensitivity(judged, judge.some(QUICK_EVENTS), worth, count)
-    choice = search(judged, judge, worth, gate, parts=parts, errors=errors, progress=count)
+        errors = sensitivity(builder, task.judge.some(QUICK_EVENTS), worth, task.count)
+    choice = search(
+        builder,
+        task.judge,
+        worth,
+        gate,
+        parts=task.parts(layers),
+        errors=errors,
+        progress=task.count,
+    )
     if not choice.low:
         raise CheckFailed(
             f"no part of the network can be in {precision} within {gate:g} detector sigma; "
@@ -158,7 +137,6 @@ def quantize_bundle(
             where=str(bundle.path),
             fix="Stay with fp32, or calibrate with more events.",
         )
-    final = calibrated.build if calibrated else _halves(graph, layers, precision, convert)
     result = Quantised(
         precision=name,
         gate=gate,
@@ -167,57 +145,20 @@ def quantize_bundle(
         methods=calibrated.methods if calibrated else {},
         record=calibrated.record if calibrated else None,
         reused=calibrated.reused if calibrated else False,
+        rest=rest.half if rest else "fp32",
         file=f"{name}.onnx",
     )
-    write_graph(bundle, name, final(frozenset(choice.low)), _origin(result, len(events.judged)))
+    model = builder.build(frozenset(choice.low), final=True)
+    write_graph(bundle, name, model, _origin(result, len(task.judge.events), options))
     return result
 
 
-def _layers(graph: Graph, options: Options) -> tuple[Layer, ...]:
-    """Return the layers that may be in low precision."""
-    layers = find_layers(graph)
-    groups = {layer.group for layer in layers}
-    for name in options.keep:
-        if name not in groups:
-            raise UsageError(f"the network has no group {name!r}", fix=nearest(name, groups))
-    return tuple(layer for layer in layers if layer.group not in options.keep)
-
-
-def _worth(layers: Sequence[Layer], costs: dict[str, int]) -> dict[str, int]:
-    """Return group -> multiply-adds an event."""
-    worth: dict[str, int] = {}
-    for layer in layers:
-        worth[layer.group] = worth.get(layer.group, 0) + costs[layer.node]
-    return worth
-
-
-def _parts(layers: Sequence[Layer], costs: dict[str, int]) -> dict[str, dict[str, int]]:
-    """Return group -> part -> multiply-adds an event."""
-    parts: dict[str, dict[str, int]] = {}
-    for layer in layers:
-        members = parts.setdefault(layer.group, {})
-        members[layer.part] = members.get(layer.part, 0) + costs[layer.node]
-    return parts
-
-
-def _halves(
-    graph: Graph,
-    layers: Sequence[Layer],
-    precision: Precision,
-    make: Callable[[Graph, Sequence[Layer], Half], onnx.ModelProto],
-) -> Callable[[frozenset[str]], onnx.ModelProto]:
-    assert precision != "int8"  # noqa: S101 - int8 is built from a calibration
-    return lambda groups: make(
-        graph,
-        [layer for layer in layers if groups.intersection((layer.group, layer.part))],
-        precision,
-    )
-
-
-def _origin(result: Quantised, judged: int) -> dict[str, Any]:
+def _origin(result: Quantised, judged: int, options: Options) -> dict[str, Any]:
     """Return what the manifest says of where the graph comes from."""
     return {
         "judged": {"worst": result.choice.score.worst, "gate": result.gate, "events": judged},
         "float": list(result.choice.high),
+        "rest": result.rest,
+        "biases_corrected": options.correct,
         "calibration": None if result.record is None else result.record.model_dump(mode="json"),
     }

@@ -58,6 +58,18 @@ METHODS = ("auto", "minmax", "percentile", "mse", "entropy")
     help="For int8: move outliers of channels from activations into weights.",
 )
 @click.option(
+    "--correct/--no-correct",
+    default=True,
+    show_default=True,
+    help="Correct biases for what rounding does on average.",
+)
+@click.option(
+    "--rest",
+    type=click.Choice(["fp32", "fp16", "bf16"]),
+    help="For int8: what layers are in that are not in int8.  "
+    "[default: fp16 for tensorrt, fp32 for cpu]",
+)
+@click.option(
     "--events", type=click.IntRange(min=1), default=512, show_default=True, help="To calibrate."
 )
 @click.option(
@@ -121,7 +133,7 @@ def _print(bundle: str, result: Quantised) -> None:
     )
     if result.record is not None:
         found = "reused from the bundle" if result.reused else f"{result.record.events} events"
-        console.print(f"  ranges by {result.record.method} ({found})")
+        console.print(f"  ranges by {result.record.method} ({found}), the rest in {result.rest}")
     for method, score in result.methods.items():
         console.print(f"  by {method}: {score.worst:.3f}")
     if choice.high:
