@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xec_deploy import __version__
 from xec_deploy.backends.base import DEFAULT_BATCH, RunOptions
+from xec_deploy.backends.candidates import Candidate, find_candidates
 from xec_deploy.backends.cores import granted_cores, processor_name
 from xec_deploy.backends.devices import parse_device
 from xec_deploy.backends.measure import events_per_second, request_size, sample_events
-from xec_deploy.backends.registry import AUTO, BACKENDS, create_backend, get_engine
+from xec_deploy.backends.registry import AUTO, create_backend, get_engine
 from xec_deploy.bundle.compose import cache_folder
 from xec_deploy.bundle.engine import find_graph, open_engine
 from xec_deploy.bundle.onnx_file import file_hash
 from xec_deploy.errors import UsageError, XecError
+from xec_deploy.gates import load_gates
 
 if TYPE_CHECKING:
     from xec_deploy.bundle import Bundle
@@ -63,6 +65,8 @@ class Tuned:
         As measured; None where nothing was left to choose.
     others
         Rates of the engines that were not chosen.
+    considered
+        Where the precision was open: what could be chosen and what could not, and why.
     """
 
     backend: str
@@ -70,6 +74,7 @@ class Tuned:
     options: RunOptions
     events_per_s: float | None = None
     others: dict[str, float] | None = None
+    considered: tuple[Candidate, ...] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -96,8 +101,9 @@ def tune(
     precision: str = "fp32",
     options: RunOptions | None = None,
     inpaint: str | None = None,
+    within: str | None = None,
 ) -> Tuned:
-    """Choose what ``backend`` and ``options`` leave open, so that a bundle runs fastest here.
+    """Choose what is left open, so that a bundle runs fastest here.
 
     Parameters
     ----------
@@ -106,77 +112,91 @@ def tune(
     backend
         An engine, or ``auto`` for the fastest that is installed and reproduces them.
     precision, inpaint
-        As for :meth:`~xec_deploy.bundle.Bundle.backend`.
+        As for :meth:`~xec_deploy.bundle.Bundle.backend`; precision ``auto`` for the fastest of
+        those that :func:`~xec_deploy.backends.candidates.find_candidates` allows, and of those
+        that are as fast the most precise.
     options
         What is given here stays.  Threads alone are all that may run.
+    within
+        With precision ``auto``: the only one to be chosen.
 
     Raises
     ------
     UsageError
         If no engine has the device and precision.
     MissingExtra, BundleError, CheckFailed
-        If the engine cannot run the graph, or no engine can.
+        If the engine cannot run the graph, or no engine can, or may.
     """
     options = options or RunOptions()
     parse_device(options.device)
-    if backend != AUTO:
+    if AUTO not in {backend, precision}:
         found = _settings(bundle, backend, precision, options, inpaint)
         bundle.backend(backend, precision=precision, options=found.options, inpaint=inpaint)
         return found
-    names = _candidates(bundle, precision, options, inpaint)
+    considered = find_candidates(bundle, backend, precision, options.device, inpaint, within)
+    allowed = [one for one in considered if one.allowed]
     errors: list[XecError] = []
     measured: list[Tuned] = []
-    for name in names:
-        with _passing_over(name, errors):
+    for one in allowed:
+        with _passing_over(one, precision, errors):
             measured.append(
-                _settings(bundle, name, precision, options, inpaint, compare=len(names) > 1)
+                _settings(
+                    bundle, one.backend, one.precision, options, inpaint, compare=len(allowed) > 1
+                )
             )
-    for found in sorted(measured, key=lambda item: -(item.events_per_s or 0)):
+    for found in _by_preference(measured):
         # Measured before or just now: it must reproduce the golden events as it will run.
-        with _passing_over(found.backend, errors):
+        one = Candidate(found.backend, found.precision, "")
+        with _passing_over(one, precision, errors):
             bundle.backend(
-                found.backend, precision=precision, options=found.options, inpaint=inpaint
+                found.backend, precision=found.precision, options=found.options, inpaint=inpaint
             )
-            others = {
-                item.backend: item.events_per_s
-                for item in measured
-                if item is not found and item.events_per_s is not None
-            }
-            chosen = replace(found, others=others or None)
+            chosen = _with_others(found, measured, considered, precision)
             logger.info("auto: %s", chosen)
             return chosen
     raise errors[0]
 
 
 @contextmanager
-def _passing_over(name: str, errors: list[XecError]) -> Iterator[None]:
+def _passing_over(one: Candidate, precision: str, errors: list[XecError]) -> Iterator[None]:
     """Go on without an engine that cannot be used, and say so."""
     try:
         yield
     except XecError as error:
         errors.append(error)
-        logger.warning("auto passes over %s: %s", name, error)
+        what = one if precision == AUTO else one.backend
+        logger.warning("auto passes over %s: %s", what, error)
 
 
-def _candidates(
-    bundle: Bundle, precision: str, options: RunOptions, inpaint: str | None
-) -> list[str]:
-    """Return the engines that are installed, know the device and have a graph to run."""
-    able: list[str] = []
-    refusal: UsageError | None = None
-    kind = parse_device(options.device).kind
-    for name, engine in BACKENDS.items():
-        if kind not in engine.candidate_on or kind not in engine.classes or not engine.present:
-            continue
-        try:
-            find_graph(bundle, name, precision, options.device, inpaint)
-        except UsageError as error:
-            refusal = refusal or error
-        else:
-            able.append(name)
-    if refusal is not None and not able:
-        raise refusal
-    return able
+def _by_preference(measured: list[Tuned]) -> list[Tuned]:
+    """Return the fastest first, and of those that are as fast the most precise."""
+    fastest = max((item.events_per_s or 0 for item in measured), default=0)
+    gates = load_gates()
+
+    def rank(item: Tuned) -> tuple[bool, float, float]:
+        rate = item.events_per_s or 0
+        slower = rate * GAIN < fastest
+        return slower, 0.0 if slower else gates.of(item.precision), -rate
+
+    return sorted(measured, key=rank)
+
+
+def _with_others(
+    found: Tuned, measured: list[Tuned], considered: tuple[Candidate, ...], precision: str
+) -> Tuned:
+    """Say what was not chosen, and where the precision was open, why."""
+    rates = {(item.backend, item.precision): item.events_per_s for item in measured}
+    others = {
+        f"{name} {other}" if precision == AUTO else name: rate
+        for (name, other), rate in rates.items()
+        if (name, other) != (found.backend, found.precision) and rate is not None
+    }
+    if precision != AUTO:
+        return replace(found, others=others or None)
+    told = tuple(
+        replace(one, events_per_s=rates.get((one.backend, one.precision))) for one in considered
+    )
+    return replace(found, others=others or None, considered=told)
 
 
 def _settings(

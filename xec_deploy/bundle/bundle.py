@@ -192,7 +192,8 @@ class Bundle:
         name
             Engine, or ``auto`` for the fastest that is installed and reproduces them.
         precision
-            A graph of the bundle, or an arithmetic that the engine makes of the fp32 graph.
+            A graph of the bundle, an arithmetic that the engine makes of the fp32 graph, or
+            ``auto`` for the fastest whose parity is recorded in the bundle and within its gate.
         options
             How to run.
         inpaint
@@ -210,13 +211,13 @@ class Bundle:
         options = options or RunOptions()
         key = (name, precision, options, inpaint)
         if key not in self._backends:
-            if name == AUTO:
+            if AUTO in {name, precision}:
                 # Late, because it measures bundles.
                 from xec_deploy.backends.tuning import tune  # noqa: PLC0415
 
-                tuned = tune(self, precision=precision, options=options, inpaint=inpaint)
+                tuned = tune(self, name, precision=precision, options=options, inpaint=inpaint)
                 found = self.backend(
-                    tuned.backend, precision=precision, options=tuned.options, inpaint=inpaint
+                    tuned.backend, precision=tuned.precision, options=tuned.options, inpaint=inpaint
                 )
             else:
                 found = open_engine(self, name, precision, options, inpaint)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
@@ -35,13 +36,22 @@ _RESULTS: dict[str, Callable[[FileResult], Text]] = {
 }
 
 
-@click.command(epilog="Example: xec-deploy infer compact.xec 'data/run*.root' -o results/")
+@click.command(
+    epilog="Examples: xec-deploy infer compact.xec 'data/run*.root' -o results/; "
+    "xec-deploy infer compact.xec @runs.txt -o results/ --precision auto"
+)
 @click.argument("bundle")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT..")
 @click.option("-o", "--output", required=True, help="A .root file, or a folder.")
 @click.option("--backend", default=AUTO, help=f"Engine: {AUTO}, {', '.join(BACKENDS)}.")
 @click.option("--device", default="cpu", show_default=True, help="Where the engine runs.")
-@click.option("--precision", default="fp32", show_default=True, help="Graph of the bundle to run.")
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help="Graph of the bundle to run, or what the engine makes of it; 'auto' for the fastest whose "
+    "parity is recorded in the bundle (xec-deploy parity --record) and within its gate.",
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Events run at once; tuned if absent.")
 @click.option("--sessions", type=click.IntRange(min=1), help="Batches that run at the same time.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of each session.")
@@ -193,6 +203,17 @@ def print_summary(summary: InferenceSummary) -> None:
         console.print(Text(line))
 
 
+def _chosen_lines(choice: Mapping[str, Any]) -> Iterator[str]:
+    """Say what could have been taken where the precision was left open, the fastest first."""
+    yield f"precision left open: {choice['taken']}"
+    by_speed = sorted(choice["considered"], key=lambda one: -(one["events_per_s"] or 0))
+    for one in by_speed:
+        rate = one["events_per_s"]
+        speed = "" if rate is None else f", {rate:.0f} events/s"
+        mark = "could be taken" if one["allowed"] else "was not considered"
+        yield f"  {one['backend']} {one['precision']} {mark}{speed}: {one['verdict']}"
+
+
 def _closing_lines(summary: InferenceSummary) -> Iterator[str]:
     """Say how much was done, how fast, with what, and which channels counted as dead."""
     counts = Counter(file.outcome for file in summary.files)
@@ -207,6 +228,8 @@ def _closing_lines(summary: InferenceSummary) -> Iterator[str]:
             "{name} on {device} in {precision}; dead channels: {dead_channels}, and those with "
             "invalid values; inpainting: {inpainting}".format_map(summary.engine)
         )
+        if summary.engine.get("choice"):
+            yield from _chosen_lines(summary.engine["choice"])
     if summary.drift.get("events"):
         shifts = ", ".join(
             f"{name.replace('_', ' ')} {entry['shift']:+.2f}"

@@ -158,7 +158,8 @@ def choose(work: Work) -> Choice:
             fix="If it ran out of memory, give workers more, or pass a smaller --batch.",
         ) from error
     described = {**job.backend.describe(), "precision": job.options.precision}
-    return Choice({key: job.choice[key] for key in ("backend", "batch")}, described, rate)
+    pinned = {key: job.choice[key] for key in ("backend", "precision", "batch")}
+    return Choice(pinned, described, rate)
 
 
 def infer_file(work: Work) -> Outcome:

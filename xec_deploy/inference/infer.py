@@ -15,7 +15,6 @@ from xec_deploy.bundle import Bundle
 from xec_deploy.detector import N_SENSORS
 from xec_deploy.errors import ExitCode, Interrupted, UsageError, XecError
 from xec_deploy.events import InputFile, SensorArrays, expand_inputs
-from xec_deploy.inference.duplicates import DuplicateFinder
 from xec_deploy.inference.inferring import REQUESTS, infer_notes
 from xec_deploy.inference.job import Job
 from xec_deploy.inference.options import Options
@@ -23,6 +22,7 @@ from xec_deploy.inference.outputs import plan_outputs
 from xec_deploy.inference.overlap import Ahead, Channel
 from xec_deploy.inference.reading import read_targets
 from xec_deploy.inference.results import FileResult, InferenceSummary
+from xec_deploy.inference.statistics import RunStatistics
 from xec_deploy.inference.stopping import StopRequest, stop_on_signals
 from xec_deploy.inference.target import Target
 from xec_deploy.inference.writing import Writer
@@ -85,7 +85,8 @@ def infer(
     output
         A ``.root`` file, or a folder for several inputs.
     backend, device, precision
-        Engine and how to run it.
+        Engine and how to run it.  Backend ``auto`` takes the fastest, precision ``auto`` the
+        fastest of those whose parity is recorded in the bundle and within its gate.
     batch, sessions, threads
         Events of a batch, batches that run at the same time, and threads of each; None for what
         suits the engine.
@@ -188,8 +189,8 @@ def run_pipeline(
     start = time.perf_counter()
     ahead = min(max(QUEUE_BYTES // (job.request * EVENT_BYTES), 2), MOST_AHEAD)
     memory = batch_memory(job, ahead)
-    duplicates = DuplicateFinder()
-    writer = Writer(job, progress, look=duplicates.look)
+    statistics = RunStatistics.against(job.input_range)
+    writer = Writer(job, progress, statistics)
     error: XecError | None = None
     with ExitStack() as stack:
         for target in targets:
@@ -221,22 +222,15 @@ def run_pipeline(
     )
     summary = InferenceSummary(
         results,
-        _engine(job),
+        job.describe(),
         stages,
-        duplicates.to_dict(),
-        writer.advise(stages),
-        {} if writer.drift is None else writer.drift.to_dict(),
+        advice=writer.advise(stages),
+        packed=statistics.packed() if len(files) == 1 else None,
+        **statistics.to_dict(),
     )
-    for line in summary.advice:
-        logger.warning("%s", line)
-    if duplicates.count:
-        run, event, path = duplicates.examples[0]
-        logger.warning(
-            "%d %s more than once, first run %d event %d in %s",
-            duplicates.count,
-            "event comes" if duplicates.count == 1 else "events come",
-            *(run, event, path),
-        )
+    for line in (*summary.advice, statistics.warning()):
+        if line is not None:
+            logger.warning("%s", line)
     if error is None and stop and summary.of("unfinished"):
         error = Interrupted(
             f"stopped by {stop.reason}",
@@ -279,12 +273,3 @@ def _unfinished(targets: Sequence[Target], writer: Writer) -> dict[InputFile, Fi
                 resumed=spool.resumed,
             )
     return found
-
-
-def _engine(job: Job) -> dict[str, Any]:
-    return {
-        **job.backend.describe(),
-        "precision": job.options.precision,
-        "dead_channels": job.dead.description,
-        "inpainting": job.inpainting,
-    }

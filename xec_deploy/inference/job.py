@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -11,20 +11,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from xec_deploy.backends import AUTO, Backend, RunOptions
-from xec_deploy.backends.tuning import tune
+from xec_deploy.backends.tuning import Tuned, tune
 from xec_deploy.bundle import Bundle, open_bundle
 from xec_deploy.errors import BundleError, UsageError
 from xec_deploy.events import Column, DeadChannels, EventFile, InputFile, dead_channels, open_events
 from xec_deploy.inference.columns import result_columns
 from xec_deploy.inference.conventional import CONVENTIONAL_COLUMNS, Conventional, conventional
 from xec_deploy.inference.options import Options
-from xec_deploy.inference.provenance import recipe_record
+from xec_deploy.inference.provenance import read_provenance, recipe_record
 from xec_deploy.inference.selection import Selection
 from xec_deploy.inference.styles import TRUTH_BRANCHES
 from xec_deploy.inference.target import Target
 from xec_deploy.normalisation.input_range import InputRange
 
-__all__ = ["Job"]
+__all__ = ["Job", "input_range_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,16 +110,18 @@ class Job:
             name
             for name, value, left in (
                 ("backend", options.backend, AUTO),
+                ("precision", options.precision, AUTO),
                 ("batch", options.batch, None),
             )
             if value == left
         }
-        decided = _decided_before(options, targets)
+        decided = _decided_before(options, list(targets))
         dead = dead_channels(options.dead)
         tuned = tune(
             opened,
             decided.backend,
-            precision=decided.precision,
+            # Begun in one precision or not: where it was left open, its parity must be known.
+            precision=options.precision,
             options=RunOptions(
                 device=decided.device,
                 batch=decided.batch,
@@ -127,11 +129,12 @@ class Job:
                 threads=decided.threads,
             ),
             inpaint=options.inpaint,
+            within=None if decided.precision == AUTO else decided.precision,
         )
         logger.info("%s", tuned)
         engine = opened.backend(
             tuned.backend,
-            precision=decided.precision,
+            precision=tuned.precision,
             options=tuned.options,
             inpaint=options.inpaint,
         )
@@ -139,15 +142,16 @@ class Job:
         recipe = recipe_record(
             opened,
             engine,
-            options.precision,
+            tuned.precision,
             dead,
             options.keep,
+            choice=_choice_record(tuned),
             reco=beside.describe() if beside else None,
             inpainting=inpainting,
             form=f"{options.style} {options.format}",
         )
         return cls(
-            options=decided,
+            options=replace(decided, precision=tuned.precision),
             bundle=opened,
             backend=engine,
             inpainting=inpainting,
@@ -157,7 +161,7 @@ class Job:
             conventional=beside,
             columns=columns,
             selection=options.selection,
-            input_range=_input_range(opened),
+            input_range=input_range_of(opened),
         )
 
     @property
@@ -166,9 +170,19 @@ class Job:
         run = self.backend.options
         return {
             "backend": self.backend.name,
+            "precision": self.options.precision,
             "batch": run.batch,
             "sessions": run.sessions,
             "threads": run.threads,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return what runs, for the summary."""
+        return {
+            **self.backend.describe(),
+            "precision": self.options.precision,
+            "dead_channels": self.dead.description,
+            "inpainting": self.inpainting,
         }
 
     @property
@@ -202,8 +216,14 @@ class Job:
         return {**self.columns, **kept}
 
 
-def _input_range(bundle: Bundle) -> InputRange | None:
-    """Return the range of the training events that a bundle states."""
+def input_range_of(bundle: Bundle) -> InputRange | None:
+    """Return the range of the training events that a bundle states.
+
+    Raises
+    ------
+    BundleError
+        If what it states is no range.
+    """
     stated = bundle.manifest.training.get("input_range")
     try:
         return None if stated is None else InputRange.model_validate(stated)
@@ -213,11 +233,23 @@ def _input_range(bundle: Bundle) -> InputRange | None:
         ) from error
 
 
-def _decided_before(options: Options, targets: Iterable[Target]) -> Options:
+def _choice_record(tuned: Tuned) -> dict[str, Any] | None:
+    """Say why a precision was taken that nobody named; None where it was named."""
+    if tuned.considered is None:
+        return None
+    return {
+        "precision": AUTO,
+        "taken": str(tuned),
+        "considered": [one.describe() for one in tuned.considered],
+    }
+
+
+def _decided_before(options: Options, targets: Sequence[Target]) -> Options:
     """Fill in what is open from what unfinished results were begun with.
 
     The last bit of a value may depend on engine, batch and threads, and a result is to be the one
-    of an uninterrupted run.
+    of an uninterrupted run.  A precision left open is also that of finished results: outputs of
+    one command do not differ in it because something was recorded or measured in between.
     """
     if options.force:
         return options
@@ -230,6 +262,8 @@ def _decided_before(options: Options, targets: Iterable[Target]) -> Options:
         ),
         {},
     )
+    if options.precision == AUTO and "precision" not in choice:
+        choice = choice | _precision_of_finished(targets)
     filled: dict[str, Any] = {}
     for name, begun in choice.items():
         asked = getattr(options, name)
@@ -243,3 +277,11 @@ def _decided_before(options: Options, targets: Iterable[Target]) -> Options:
             )
             filled[name] = begun
     return replace(options, **filled)
+
+
+def _precision_of_finished(targets: Sequence[Target]) -> dict[str, Any]:
+    for target in targets:
+        found = read_provenance(target.path) if target.path.is_file() else None
+        if found is not None and isinstance(found.get("precision"), str):
+            return {"precision": found["precision"]}
+    return {}

@@ -63,6 +63,7 @@ def recipe_record(
     dead: DeadChannels,
     keep: tuple[str, ...],
     *,
+    choice: Mapping[str, Any] | None,
     reco: Mapping[str, Any] | None,
     inpainting: str,
     form: str,
@@ -71,6 +72,7 @@ def recipe_record(
     return {
         "bundle": {"path": str(bundle.path.resolve()), **bundle.identity},
         "precision": precision,
+        "choice": choice,
         "backend": backend.describe(),
         "dead_channels": {"source": dead.description, "sha256": dead.sha256},
         "inpainting": inpainting,
