@@ -181,6 +181,7 @@ class Job:
         return {
             **self.backend.describe(),
             "precision": self.options.precision,
+            "choice": self.recipe["choice"],
             "dead_channels": self.dead.description,
             "inpainting": self.inpainting,
         }
