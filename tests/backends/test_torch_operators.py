@@ -87,6 +87,8 @@ CASES = [
     ("BatchNormalization", (X, floats(3), floats(3), floats(3), POSITIVE[0, :, 0, 0]), {}),
     ("InstanceNormalization", (X, floats(3), floats(3)), {}),
     ("Resize", (X, None, None, ints(2, 3, 9, 7)), {"mode": "linear"}),
+    ("Resize", (X, None, np.array([1, 1, 2, 3], np.float32)),
+     {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
     ("Resize", (X, None, np.array([1, 1, 2, 2], np.float32)), {"mode": "linear"}),
     ("Resize", (X, None, None, ints(2, 3, 9, 7)),
      {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from xec_deploy.backends.memory import OutOfDeviceMemory
 from xec_deploy.engines.driver import Buffer, NotCapturable
-from xec_deploy.engines.memory import OutOfDeviceMemory
 
 SENSORS = 5
 SCALE = np.float32(0.5)

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from xec_deploy.backends.memory import OutOfDeviceMemory
 from xec_deploy.engines.driver import Buffer, NotCapturable, Recording
 from xec_deploy.engines.graphs import record_stream
-from xec_deploy.engines.memory import OutOfDeviceMemory
 from xec_deploy.errors import MissingExtra, UsageError
 from xec_deploy.tensorrt.device import load_driver
 

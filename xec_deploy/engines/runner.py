@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from xec_deploy.backends.base import RunOptions
 from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner, Session
 from xec_deploy.backends.devices import parse_device
+from xec_deploy.backends.memory import OutOfDeviceMemory, shrink_until_it_fits
 from xec_deploy.bundle.onnx_file import canonical_hash, load_onnx
 from xec_deploy.engines.contexts import Contexts
 from xec_deploy.engines.cuda import Cuda
 from xec_deploy.engines.driver import Driver
 from xec_deploy.engines.find import FoundEngine, find_engine
 from xec_deploy.engines.loading import LoadedEngine, load_engine
-from xec_deploy.engines.memory import OutOfDeviceMemory, shrink_until_it_fits
 from xec_deploy.engines.profiles import choose_profile, next_smaller, usual_batch
 from xec_deploy.engines.slot import Slot
 from xec_deploy.engines.store import FOLDER

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xec_deploy.backends.batches import Arrays
+from xec_deploy.backends.memory import OutOfDeviceMemory
 from xec_deploy.engines.contexts import Contexts
 from xec_deploy.engines.driver import Buffer, Driver, NotCapturable, Recording
 from xec_deploy.engines.loading import LoadedEngine, Port, last_error
-from xec_deploy.engines.memory import OutOfDeviceMemory
 from xec_deploy.errors import BundleError, InferenceError
 
 __all__ = ["Slot"]

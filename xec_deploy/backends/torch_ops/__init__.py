@@ -9,10 +9,11 @@ from typing import Final
 from xec_deploy.backends.torch_ops.elementwise import ELEMENTWISE
 from xec_deploy.backends.torch_ops.kinds import Attributes, Operator, OpError
 from xec_deploy.backends.torch_ops.layers import LAYERS
+from xec_deploy.backends.torch_ops.placement import placed
 from xec_deploy.backends.torch_ops.reductions import REDUCTIONS
 from xec_deploy.backends.torch_ops.shapes import SHAPES
 
-__all__ = ["OPERATORS", "Attributes", "OpError", "Operator"]
+__all__ = ["OPERATORS", "Attributes", "OpError", "Operator", "placed"]
 
 OPERATORS: Final[dict[str, Operator]] = {**ELEMENTWISE, **REDUCTIONS, **LAYERS, **SHAPES}
 """Functions by name of the operator: attributes and inputs in, an output or several out."""

@@ -171,9 +171,13 @@ def _resize(
     del roi
     mode = text(attributes, "mode", "nearest")
     coordinates = text(attributes, "coordinate_transformation_mode", "half_pixel")
-    if mode != "linear" or attributes.get("antialias") or "axes" in attributes:
+    nearest = mode == "nearest"
+    rounding = text(attributes, "nearest_mode", "round_prefer_floor")
+    if attributes.get("antialias") or "axes" in attributes or mode not in {"linear", "nearest"}:
         raise OpError(f"mode {mode!r} of resizing")
-    if coordinates not in {"half_pixel", "pytorch_half_pixel", "align_corners"}:
+    if nearest and (coordinates, rounding) != ("asymmetric", "floor"):
+        raise OpError(f"the nearest by {coordinates!r} and {rounding!r} of resizing")
+    if not nearest and coordinates not in {"half_pixel", "pytorch_half_pixel", "align_corners"}:
         raise OpError(f"coordinates {coordinates!r} of resizing")
     given: Any = sizes
     if given is None or not given.numel():
@@ -182,6 +186,8 @@ def _resize(
     target = [int(size) for size in given.tolist()]
     if target[:2] != list(x.shape[:2]):
         raise OpError("resizing of channels")
+    if nearest:
+        return functional.interpolate(x, target[2:], mode="nearest")
     kind = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.ndim]
     aligned = coordinates == "align_corners"
     return functional.interpolate(x, target[2:], mode=kind, align_corners=aligned)

@@ -161,7 +161,9 @@ def _slice(
         else:
             # Torch has no negative steps.
             places = range(size)[slice(start, None if end < -size else end, step)]
-            x = torch.index_select(x, axis, torch.tensor(list(places), device=x.device))
+            # Counted on the device: a list would have to be copied there.
+            chosen_places = torch.arange(len(places), device=x.device) * step + places.start
+            x = torch.index_select(x, axis, chosen_places)
     return x
 
 
