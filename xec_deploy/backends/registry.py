@@ -96,6 +96,7 @@ BACKENDS: Final[dict[str, Engine]] = {
             "cpu": "xec_deploy.backends.onnxruntime_cpu:OnnxRuntimeBackend",
             "cuda": "xec_deploy.backends.onnxruntime_cuda:OnnxRuntimeCudaBackend",
         },
+        cuda_arithmetic=("tf32",),
     ),
     "openvino": Engine(
         {"openvino": "openvino"},
