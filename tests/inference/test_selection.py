@@ -106,7 +106,7 @@ def test_ranges_joined_are_the_whole_file(bundle, events_file, tmp_path, read):
     assert infer_range(bundle, events_file, out, ranges[1], **options).resumed == 56
     with pytest.raises(UsageError, match="without gaps"):
         join_ranges(bundle, events_file, out, ranges[1:], **options)
-    done = join_ranges(bundle, events_file, out, ranges, **options)
+    (done,) = join_ranges(bundle, events_file, out, ranges, **options).files
     assert (done.outcome, done.entries) == ("done", 130)
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
     expected = read(tmp_path / "whole.root")

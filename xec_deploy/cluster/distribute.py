@@ -29,8 +29,11 @@ from xec_deploy.cluster.tasks import (
 from xec_deploy.errors import InferenceError, Interrupted, UsageError, XecError
 from xec_deploy.events import expand_inputs
 from xec_deploy.inference import FileResult, InferenceSummary, plan_outputs
+from xec_deploy.inference.job import input_range_of
 from xec_deploy.inference.options import Options
+from xec_deploy.inference.statistics import PackedStatistics, RunStatistics
 from xec_deploy.inference.stopping import StopRequest, stop_on_signals
+from xec_deploy.normalisation.input_range import InputRange
 
 __all__ = ["infer_on_cluster"]
 
@@ -129,13 +132,14 @@ def infer_on_cluster(
     arguments = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
     files = expand_inputs(arguments, tree=chosen.tree)
     planned = plan_outputs(files, output, single=False)
-    identity = open_bundle(bundle).identity
+    opened = open_bundle(bundle)
+    known = input_range_of(opened)
     stated = {key: value for key, value in vars(chosen).items() if value != vars(Options())[key]}
     works = [
         Work(
             folder=str(Path.cwd()),
             bundle=str(bundle),
-            identity=identity,
+            identity=opened.identity,
             item=item,
             output=str(path),
             options=stated,
@@ -144,17 +148,25 @@ def infer_on_cluster(
     ]
     with stop_on_signals() as stop, connect(where) as (client, cores):
         works = [replace(work, cores=cores) for work in works]
-        return _Run(client, works, stop, progress or (lambda _: None)).go(entries_a_task)
+        run = _Run(client, works, known, stop, progress or (lambda _: None))
+        return run.go(entries_a_task)
 
 
 class _Run:
     """Gives out tasks and takes what comes back."""
 
     def __init__(
-        self, client: Client, works: list[Work], stop: StopRequest, progress: Callable[[int], Any]
+        self,
+        client: Client,
+        works: list[Work],
+        known: InputRange | None,
+        stop: StopRequest,
+        progress: Callable[[int], Any],
     ) -> None:
         self.client, self.works, self.stop, self.progress = client, works, stop, progress
+        self.known = known
         self.results: dict[int, FileResult] = {}
+        self.statistics: dict[int, PackedStatistics] = {}
         self.splits: dict[int, _Split] = {}
         self.starved: list[_Task] = []
         self.engine: dict[str, Any] = {}
@@ -250,6 +262,8 @@ class _Run:
                 self._submit(_Task("entries", task.index, (entries,)))
         elif outcome.result is not None:
             self._finish(task, outcome.result)
+            if outcome.statistics is not None:
+                self.statistics[task.index] = outcome.statistics
 
     def _take_entries(self, task: _Task, outcome: Outcome) -> None:
         split = self.splits[task.index]
@@ -333,7 +347,14 @@ class _Run:
             self.results.get(index) or FileResult(work.item.path, None, "unfinished")
             for index, work in enumerate(self.works)
         )
-        return InferenceSummary(files, self.engine, {"total": seconds})
+        # In the order of the files, as on one machine: a duplicate is the one that comes later.
+        statistics = RunStatistics.against(self.known)
+        for index in sorted(self.statistics):
+            statistics.merge(self.statistics[index])
+        warning = statistics.warning()
+        if warning is not None:
+            logger.warning("%s", warning)
+        return InferenceSummary(files, self.engine, {"total": seconds}, **statistics.to_dict())
 
 
 def _outcome(future: Future) -> Outcome:

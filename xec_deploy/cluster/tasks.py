@@ -24,10 +24,18 @@ from xec_deploy.backends.measure import events_per_second, sample_events
 from xec_deploy.bundle import Bundle, open_bundle
 from xec_deploy.errors import BundleError, InferenceError, OutputBusy, UsageError, XecError
 from xec_deploy.events import InputFile, open_events
-from xec_deploy.inference import FileResult, infer, infer_range, join_ranges, split_entries
+from xec_deploy.inference import (
+    FileResult,
+    InferenceSummary,
+    infer,
+    infer_range,
+    join_ranges,
+    split_entries,
+)
 from xec_deploy.inference.job import Job
 from xec_deploy.inference.locking import FileLock
 from xec_deploy.inference.options import Options
+from xec_deploy.inference.statistics import PackedStatistics
 from xec_deploy.inference.target import Target, piece_name
 
 __all__ = [
@@ -118,6 +126,8 @@ class Outcome:
         Entry ranges of a file that is to be split, or the one that is complete.
     error
         Why there is neither.
+    statistics
+        Of the events of a file that is done.
     """
 
     result: FileResult | None = None
@@ -125,6 +135,7 @@ class Outcome:
     error: XecError | None = None
     seconds: float = 0.0
     resumed: int = 0
+    statistics: PackedStatistics | None = None
 
     @property
     def starved(self) -> bool:
@@ -157,9 +168,8 @@ def choose(work: Work) -> Choice:
             where=get_worker().address,
             fix="If it ran out of memory, give workers more, or pass a smaller --batch.",
         ) from error
-    described = {**job.backend.describe(), "precision": job.options.precision}
     pinned = {key: job.choice[key] for key in ("backend", "precision", "batch")}
-    return Choice(pinned, described, rate)
+    return Choice(pinned, job.describe(), rate)
 
 
 def infer_file(work: Work) -> Outcome:
@@ -172,7 +182,7 @@ def infer_file(work: Work) -> Outcome:
             return Outcome(ranges=ranges)
         _wait_for(target, "lock")
         summary = infer(_bundle(work), [work.item], work.output, **_decided(work, target))
-        return Outcome(summary.files[0])
+        return _of(summary)
 
     return _guarded(work, run)
 
@@ -198,9 +208,13 @@ def join_entries(work: Work, ranges: tuple[Entries, ...]) -> Outcome:
         _wait_for(target, "lock")
         # Forced once, by the parts: now it would throw them away.
         options = {**_decided(work, target), "force": False}
-        return Outcome(join_ranges(_bundle(work), work.item, work.output, ranges, **options))
+        return _of(join_ranges(_bundle(work), work.item, work.output, ranges, **options))
 
     return _guarded(work, run)
+
+
+def _of(summary: InferenceSummary) -> Outcome:
+    return Outcome(summary.files[0], statistics=summary.packed)
 
 
 def _guarded(work: Work, run: Callable[[], Outcome]) -> Outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import zlib
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,11 +13,34 @@ from numpy.typing import NDArray
 from xec_deploy.inference.spool import Rows
 from xec_deploy.inference.target import Piece
 
-__all__ = ["DuplicateFinder"]
+__all__ = ["DuplicateFinder", "SeenEvents"]
 
 MEMORY_BYTES: Final = 64 * 2**20
 """A bit for each event number: half a billion of them."""
 EXAMPLES: Final = 5
+BITS: Final = np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1).sum(axis=1)
+"""How many bits each byte has."""
+
+
+@dataclass(frozen=True)
+class SeenEvents:
+    """What a `DuplicateFinder` has found in an input, small enough to travel.
+
+    Attributes
+    ----------
+    count, examples, complete
+        As of the finder.
+    path
+        The input.
+    runs
+        For each run a bit for each event number that was seen, compressed by zlib.
+    """
+
+    count: int
+    examples: tuple[tuple[int, int, str], ...]
+    complete: bool
+    path: str
+    runs: dict[int, bytes]
 
 
 @dataclass
@@ -37,6 +62,7 @@ class DuplicateFinder:
     complete: bool = True
     _seen: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
     _bytes: int = 0
+    _path: str = ""
 
     def look(self, piece: Piece, rows: Rows) -> None:
         """Look at rows of results, unless their numbers were made up for want of branches."""
@@ -47,8 +73,34 @@ class DuplicateFinder:
 
     def add(self, run: NDArray[Any], event: NDArray[Any], path: str) -> None:
         """Look at the events (n,) of a file."""
+        self._path = path
         for number in np.unique(run):
             self._add_run(int(number), np.asarray(event[run == number], np.int64), path)
+
+    def packed(self) -> SeenEvents:
+        """Return what was found in one input, for `merge`."""
+        runs = {run: zlib.compress(bits.tobytes(), 1) for run, bits in self._seen.items()}
+        return SeenEvents(self.count, tuple(self.examples), self.complete, self._path, runs)
+
+    def merge(self, other: SeenEvents) -> None:
+        """Look at the events of an input at which another finder has looked."""
+        self.count += other.count
+        self.complete &= other.complete
+        examples = list(other.examples)
+        for run, packed in other.runs.items():
+            theirs = np.trim_zeros(np.frombuffer(zlib.decompress(packed), np.uint8), "b")
+            bits = self._bits_of(run, 8 * len(theirs) - 1)
+            if bits is None:
+                self.complete = False
+                continue
+            common = bits[: len(theirs)] & theirs
+            self.count += int(BITS[common].sum())
+            for byte in np.flatnonzero(common)[:EXAMPLES]:
+                places = np.flatnonzero(np.unpackbits(common[byte], bitorder="little"))
+                examples += [(run, int(8 * byte + place), other.path) for place in places]
+            bits[: len(theirs)] |= theirs
+        room = EXAMPLES - len(self.examples)
+        self.examples += heapq.nsmallest(room, set(examples))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

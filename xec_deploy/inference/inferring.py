@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from xec_deploy.errors import InferenceError, XecError
 from xec_deploy.events import SensorArrays
@@ -40,13 +37,13 @@ class BatchRows:
     ----------
     piece, rows
         Where they belong, and the rows.
-    quantities
-        What is compared with the events of the training; None if the bundle does not know them.
+    counts
+        What is compared with the events of the training; empty if the bundle does not know them.
     """
 
     piece: Piece
     rows: Rows
-    quantities: Mapping[str, NDArray[np.float64]] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def infer_notes(
@@ -113,4 +110,5 @@ def infer_batch(job: Job, batch: Batch) -> BatchRows:
     )
     usable = (rows["status"] & UNUSABLE) == 0
     rows["status"][usable & job.input_range.outside(quantities)] |= Status.OUTSIDE_TRAINING
-    return BatchRows(batch.piece, found, {name: q[usable] for name, q in quantities.items()})
+    counts = job.input_range.counts({name: values[usable] for name, values in quantities.items()})
+    return BatchRows(batch.piece, found, counts)

@@ -21,7 +21,8 @@ from xec_deploy.inference.options import Options
 from xec_deploy.inference.overlap import Ahead
 from xec_deploy.inference.provenance import input_record, now
 from xec_deploy.inference.reading import ItemDone, open_piece, read_piece
-from xec_deploy.inference.results import FileResult, RangeResult
+from xec_deploy.inference.results import InferenceSummary, RangeResult
+from xec_deploy.inference.statistics import RunStatistics
 from xec_deploy.inference.stopping import stop_on_signals
 from xec_deploy.inference.target import Target
 from xec_deploy.inference.writing import finish_target
@@ -83,7 +84,7 @@ def infer_range(
         stack.callback(memory.close)
         for found in infer_notes(job, read, memory, stop):
             if isinstance(found, BatchRows):
-                piece.spool.append(found.rows)
+                piece.spool.append(found.rows, found.counts)
         piece.spool.flush(synchronise=True)
         watch.check()
         if not piece.complete:
@@ -105,7 +106,7 @@ def join_ranges(
     *,
     batch: int,
     **options: Any,
-) -> FileResult:
+) -> InferenceSummary:
     """Make the result file from ranges that :func:`infer_range` has completed.
 
     Parameters
@@ -150,7 +151,15 @@ def join_ranges(
             )
         source["checksum"] = watch.finish()
         done = ItemDone(target, item, tuple(pieces), source, columns, start)
-        return finish_target(job, target, [done], started, lambda *_: None)[item]
+        statistics = RunStatistics.against(job.input_range)
+        found = finish_target(job, target, [done], started, statistics)
+    return InferenceSummary(
+        (found[item],),
+        job.describe(),
+        {"total": time.perf_counter() - start},
+        packed=statistics.packed(),
+        **statistics.to_dict(),
+    )
 
 
 def _one(

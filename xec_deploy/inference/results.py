@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+from xec_deploy.inference.statistics import PackedStatistics
 
 __all__ = ["FileResult", "InferenceSummary", "Outcome", "RangeResult"]
 
@@ -62,9 +64,11 @@ class InferenceSummary:
     advice
         What would make the same work faster.
     drift
-        How the events of this run compare with those of the training, see
+        How the events of finished results compare with those of the training, see
         :class:`xec_deploy.normalisation.input_range.Drift`; empty if the bundle does not know
         them.
+    packed
+        What duplicates and drift of one input are made of, to be added up with others.
     """
 
     files: tuple[FileResult, ...]
@@ -73,6 +77,7 @@ class InferenceSummary:
     duplicates: dict[str, Any] = field(default_factory=dict)
     advice: tuple[str, ...] = ()
     drift: dict[str, Any] = field(default_factory=dict)
+    packed: PackedStatistics | None = field(default=None, repr=False, compare=False)
 
     def of(self, outcome: Outcome) -> tuple[FileResult, ...]:
         """Return the files with an outcome."""
@@ -80,7 +85,11 @@ class InferenceSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self)
+        return asdict(replace(self, packed=None), dict_factory=_without_packed)
+
+
+def _without_packed(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in items if name != "packed"}
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -51,13 +52,21 @@ class Segment:
     offset: int
     size: int
     checksum: str
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was counted of the events."""
 
     @classmethod
     def parse(cls, line: bytes) -> Segment:
         """Read a line of the ledger."""
         record = json.loads(line)
         first, last = record["entries"]
-        return cls((first, last), record["offset"], record["size"], record["checksum"])
+        return cls(
+            (first, last),
+            record["offset"],
+            record["size"],
+            record["checksum"],
+            record.get("counts", {}),
+        )
 
     def line(self) -> bytes:
         """Return the line of the ledger."""
@@ -93,6 +102,8 @@ class Spool:
         First entry that is not in the spool.
     resumed
         Entries that an earlier process has made.
+    counts
+        Sums of what was counted of the entries.
 
     Raises
     ------
@@ -106,6 +117,8 @@ class Spool:
         self._end = 0
         self._pending: list[Rows] = []
         self._pending_bytes = 0
+        self._pending_counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
         self.columns: dict[str, Column] = {}
         self.header = read_header(self._ledger_path)
@@ -149,18 +162,23 @@ class Spool:
                 kept += len(line)
                 self._end += segment.size
                 self.next_entry = segment.entries[1]
+                self.counts.update(segment.counts)
             for file, size in ((ledger, kept), (rows, self._end)):
                 file.truncate(size)
                 file.seek(size)
         self.resumed = self.next_entry - start
 
-    def append(self, rows: Rows) -> None:
-        """Add the rows of the next entries; they reach the file in a while, see `flush`."""
+    def append(self, rows: Rows, counts: Mapping[str, int] | None = None) -> None:
+        """Add the rows of the next entries, and what was counted of them.
+
+        They reach the file in a while, see `flush`.
+        """
         native = {
             name: np.ascontiguousarray(rows[name], np.dtype(column.dtype).newbyteorder("<"))
             for name, column in self.columns.items()
         }
         self._pending.append(native)
+        self._pending_counts.update(counts or {})
         self._pending_bytes += sum(values.nbytes for values in native.values())
         due = time.monotonic() - self._flushed >= SEGMENT_SECONDS
         if due or self._pending_bytes >= SEGMENT_BYTES:
@@ -234,12 +252,15 @@ class Spool:
                 size += len(content)
         rows.flush()
         entries = (self.next_entry, self.next_entry + count)
-        segment = Segment(entries, self._end, size, f"xxh3_128:{digest.hexdigest()}")
+        checksum = f"xxh3_128:{digest.hexdigest()}"
+        segment = Segment(entries, self._end, size, checksum, dict(self._pending_counts))
         ledger.write(segment.line())
         ledger.flush()
         self._end += size
         self.next_entry += count
+        self.counts.update(self._pending_counts)
         self._pending, self._pending_bytes = [], 0
+        self._pending_counts = Counter()
 
     def _accept(self, line: bytes, rows: IO[bytes]) -> Segment | None:
         """Return the segment of a line if it continues the spool and its rows are as stated."""

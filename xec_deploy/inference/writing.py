@@ -21,10 +21,9 @@ from xec_deploy.inference.job import Job
 from xec_deploy.inference.provenance import now
 from xec_deploy.inference.reading import ItemDone, ItemFailed, ItemSkipped, Note, TargetDone
 from xec_deploy.inference.results import FileResult
-from xec_deploy.inference.spool import Rows
+from xec_deploy.inference.statistics import RunStatistics
 from xec_deploy.inference.styles import result_style
-from xec_deploy.inference.target import Piece, Target
-from xec_deploy.normalisation.input_range import Drift
+from xec_deploy.inference.target import Target
 
 __all__ = ["Writer", "finish_target"]
 
@@ -34,7 +33,6 @@ STARVED_SHARE: Final = 0.1
 SHORT_SECONDS: Final = 5.0
 """Of a shorter run the first batches are most of it."""
 MOST_ADVICE: Final = 3
-Look = Callable[[Piece, Rows], Any]
 
 
 @dataclass
@@ -47,32 +45,24 @@ class Writer:
         What is done.
     progress
         Called with the number of events after each batch.
-    look
-        Sees all rows of finished results.
+    statistics
+        Of finished results.
     results
         What became of each input.
     advice
         On files that are slow to read.
-    drift
-        How the events compare with those of the training; None if the bundle does not know them.
     """
 
     job: Job
     progress: Callable[[int], Any]
-    look: Look
+    statistics: RunStatistics
     results: dict[InputFile, FileResult] = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)
-    drift: Drift | None = field(init=False)
     _done: list[ItemDone] = field(default_factory=list)
     _finishing: Future[dict[InputFile, FileResult]] | None = None
     _executor: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="finish")
     )
-
-    def __post_init__(self) -> None:
-        """Know what to compare with."""
-        known = self.job.input_range
-        self.drift = None if known is None else Drift(known)
 
     def take_all(self, notes: Iterable[Note | BatchRows]) -> None:
         """Deal with everything that comes.
@@ -101,9 +91,7 @@ class Writer:
 
     def _take(self, note: Note | BatchRows) -> None:
         if isinstance(note, BatchRows):
-            note.piece.spool.append(note.rows)
-            if self.drift is not None and note.quantities is not None:
-                self.drift.add(note.quantities)
+            note.piece.spool.append(note.rows, note.counts)
             self.progress(len(note.rows["status"]))
         elif isinstance(note, ItemDone):
             self._accept(note)
@@ -152,7 +140,7 @@ class Writer:
             note.target.close()
             return
         self._finishing = self._executor.submit(
-            finish_target, self.job, note.target, done, note.started, self.look
+            finish_target, self.job, note.target, done, note.started, self.statistics
         )
 
     def _wait(self) -> None:
@@ -162,7 +150,7 @@ class Writer:
 
 
 def finish_target(
-    job: Job, target: Target, done: Iterable[ItemDone], started: str, look: Look
+    job: Job, target: Target, done: Iterable[ItemDone], started: str, statistics: RunStatistics
 ) -> dict[InputFile, FileResult]:
     """Assemble the results of the inputs that were read to the end.
 
@@ -192,8 +180,11 @@ def finish_target(
         result_style(job.options.style, columns, job.options.keep),
         format=job.options.format,
         provenance=provenance,
-        look=look,
+        look=statistics.look,
     )
+    for item in items:
+        for piece in item.pieces:
+            statistics.count(piece.spool.counts)
     results = {
         item.item: _result(target, item, counted)
         for item, counted in zip(items, found, strict=True)

@@ -7,6 +7,7 @@ with the model (``training.input_range`` of the manifest).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,6 +26,9 @@ UNITS: Final = {"light": "photons", "brightest": "photons", "timed": "channels",
 """The quantities and their units."""
 MARGIN: Final = 0.05
 """Part of the width of the range by which it is widened: a sample does not reach the ends."""
+
+STEPS: Final = 2**20
+"""Sums are in whole parts of a standard deviation: in any order and portions they are the same."""
 
 
 class _Record(BaseModel):
@@ -57,6 +61,25 @@ class InputRange(_Record):
             values = quantities[name]
             beyond |= (values < known.low - margin) | (values > known.high + margin)
         return beyond
+
+    def counts(self, quantities: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
+        """Return what :class:`Drift` adds up.
+
+        Events, those outside, and of each quantity how many events have it and the sum of their
+        distances from the mean of the training, in parts of its standard deviation.
+        """
+        found = {
+            "events": len(next(iter(quantities.values()))),
+            "outside": int(self.outside(quantities).sum()),
+        }
+        for name, known in self.quantities.items():
+            values = quantities[name]
+            finite = values[np.isfinite(values)]
+            steps = np.rint((finite - known.mean) / (known.sigma or 1.0) * STEPS)
+            found[f"{name} known"] = len(finite)
+            # Python's integers: a channel with 1e9 photons is more than 64 bits hold.
+            found[f"{name} steps"] = sum(map(int, steps.tolist()))
+        return found
 
 
 def event_quantities(
@@ -147,19 +170,22 @@ def measure_input_range(
 
 @dataclass
 class Drift:
-    """How the events of a run compare with those of the training."""
+    """How the events of a run compare with those of the training.
+
+    Attributes
+    ----------
+    known
+        What those were like.
+    counts
+        Sums of :meth:`InputRange.counts`.
+    """
 
     known: InputRange
-    _running: dict[str, _Running] = field(default_factory=dict)
-    _outside: int = 0
-    _events: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, quantities: Mapping[str, NDArray[np.float64]]) -> None:
-        """Take in the quantities of some events."""
-        self._outside += int(self.known.outside(quantities).sum())
-        self._events += len(next(iter(quantities.values())))
-        for name in self.known.quantities:
-            self._running.setdefault(name, _Running()).add(quantities[name])
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Take in the counts of some events."""
+        self.counts.update(counts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values: events, those outside, and mean and shift of each quantity.
@@ -167,13 +193,18 @@ class Drift:
         ``shift`` is the difference of the means in standard deviations of the training events.
         """
         found: dict[str, Any] = {}
-        for name, running in self._running.items():
-            known = self.known.quantities[name]
-            if running.count:
+        for name, known in self.known.quantities.items():
+            count = self.counts[f"{name} known"]
+            if count:
+                shift = self.counts[f"{name} steps"] / (count * STEPS)
                 found[name] = {
-                    "mean": running.mean,
+                    "mean": known.mean + shift * (known.sigma or 1.0),
                     "training_mean": known.mean,
-                    "shift": (running.mean - known.mean) / known.sigma if known.sigma else None,
+                    "shift": shift if known.sigma else None,
                     "unit": UNITS.get(name),
                 }
-        return {"events": self._events, "outside": self._outside, "quantities": found}
+        return {
+            "events": self.counts["events"],
+            "outside": self.counts["outside"],
+            "quantities": found,
+        }
