@@ -134,6 +134,27 @@ def test_values_and_provenance_of_one_machine(cluster, inputs, local, tmp_path, 
         assert set(found) == set(expected)
 
 
+def test_duplicates_and_drift_are_those_of_one_machine(cluster, inputs, tmp_path, caplog):
+    os.link(inputs / "large.root", tmp_path / "again.root")
+    os.link(inputs / "b.root", tmp_path / "twice.root")
+    names = [inputs / "a.root", inputs / "b.root", inputs / "large.root"]
+    paths = [str(path) for path in (*names, tmp_path / "again.root", tmp_path / "twice.root")]
+    options = {**ENGINE, "tree": "tree"}
+    expected = infer(BUNDLE, paths, tmp_path / "local", **options)
+    address = cluster.scheduler_address
+    caplog.clear()
+    found = infer_on_cluster(
+        address, BUNDLE, paths, tmp_path / "dask", entries_a_task=SMALL, **options
+    )
+    assert found.duplicates == expected.duplicates
+    assert found.duplicates["count"] == 633
+    assert found.duplicates["examples"][0][2].endswith("again.root")
+    assert "633 events come more than once, first run 430001 event 0" in caplog.text
+    assert found.drift == expected.drift
+    assert found.drift["events"] == 1336
+    assert set(found.engine) == set(expected.engine)
+
+
 def test_finished_files_are_kept(cluster, inputs, local, tmp_path):
     for name in ENTRIES:
         shutil.copy(local / f"{name}_xec.root", tmp_path)

@@ -9,8 +9,13 @@ from xec_deploy import infer
 from xec_deploy.cli.infer import print_summary
 from xec_deploy.errors import BundleError
 from xec_deploy.events import EventWriter, open_events
-from xec_deploy.inference import Status
-from xec_deploy.normalisation.input_range import event_quantities, measure_input_range
+from xec_deploy.inference import Status, infer_range, join_ranges
+from xec_deploy.normalisation.input_range import (
+    Drift,
+    InputRange,
+    event_quantities,
+    measure_input_range,
+)
 
 OPTIONS = {"batch": 16, "sessions": 1, "threads": 1, "backend": "onnxruntime"}
 
@@ -73,6 +78,30 @@ def test_brighter_events_are_flagged_and_keep_their_values(knowing, events_file,
     assert summary.drift["outside"] == 1
     assert summary.files[0].status_counts == {"OUTSIDE_TRAINING": 1}
     assert summary.drift["quantities"]["light"]["shift"] > 0.5
+
+
+def test_sums_do_not_depend_on_portions(knowing):
+    known = InputRange.model_validate(knowing.manifest.training["input_range"])
+    rng = np.random.default_rng(1)
+    values = {name: rng.exponential(1e4, 200) for name in known.quantities}
+    values["light"][:5] = [4e13, np.nan, -1e-9, 1e-300, 3e13]
+    whole, parts = Drift(known), Drift(known)
+    whole.add(known.counts(values))
+    for part in np.split(rng.permutation(200), [7, 50, 51]):
+        parts.add(known.counts({name: numbers[part] for name, numbers in values.items()}))
+    assert whole.to_dict() == parts.to_dict()
+    mean = np.nanmean(values["light"])
+    assert whole.to_dict()["quantities"]["light"]["mean"] == pytest.approx(mean)
+
+
+def test_events_from_before_a_stop_are_compared_as_well(knowing, events_file, tmp_path):
+    whole = infer(knowing, events_file, tmp_path / "whole.root", **OPTIONS).drift
+    out = tmp_path / "out.root"
+    infer_range(knowing, events_file, out, (0, 64), **OPTIONS)
+    infer_range(knowing, events_file, out, (64, 130), **OPTIONS)
+    joined = join_ranges(knowing, events_file, out, [(0, 64), (64, 130)], **OPTIONS)
+    assert joined.drift == whole
+    assert "packed" not in joined.to_dict()
 
 
 def test_a_range_that_is_none(knowing, events_file, tmp_path):

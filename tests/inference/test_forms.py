@@ -146,3 +146,16 @@ def test_the_search_for_duplicates_has_a_limit():
     assert (finder.count, finder.complete) == (2, True)
     finder.add(np.array([1]), np.array([10**12]), "c.root")
     assert not finder.complete
+
+
+def test_duplicates_of_many_machines_are_added_up():
+    rng = np.random.default_rng(1)
+    whole, merged = DuplicateFinder(), DuplicateFinder()
+    for path in ("a.root", "b.root", "c.root"):
+        run, event = rng.integers(1, 3, 3000), np.sort(rng.integers(0, 10**5, 3000))
+        alone = DuplicateFinder()
+        for finder in (whole, alone):
+            finder.add(run, event, path)
+        merged.merge(alone.packed())
+    assert whole.count > 100
+    assert merged.to_dict() == whole.to_dict()
