@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import json
-from itertools import groupby
-from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from xec_deploy.bundle import open_bundle
 from xec_deploy.cli.console import output_console
+from xec_deploy.cli.parity_tables import print_report
 from xec_deploy.cli.progress import progress_of
-from xec_deploy.errors import ExitCode
+from xec_deploy.errors import ExitCode, UsageError
 from xec_deploy.parity import (
     DEFAULT_EVENTS,
     ENGINES,
-    BitComparison,
-    Comparison,
-    MacroComparison,
-    ParityReport,
-    WorstEvent,
-    check_parity,
+    Measurement,
+    judge,
+    load_gates,
+    measure_parity,
+    read_gates,
 )
+from xec_deploy.parity.record import record_parity
+from xec_deploy.parity.stored import load_measurement, save_measurement
 
 __all__ = ["parity"]
 
 
-@click.command(epilog="Example: xec-deploy parity compact.xec --data run430000.root --against cpp")
-@click.argument("bundle", metavar="B.xec")
+@click.command(
+    epilog="""Examples:
+
+    \b
+    xec-deploy parity compact.xec --data run430000.root --against cpp
+    xec-deploy parity compact.xec --data run430000.root --precision all --page parity.html
+    xec-deploy parity compact.xec --data run430000.root --precision all --record
+    xec-deploy parity compact.xec --data run430000.root --store parity.npz
+    xec-deploy parity --from parity.npz --gates mine.yaml
+    """
+)
+@click.argument("bundle", metavar="[B.xec]", required=False)
 @click.option(
     "--data", multiple=True, metavar="F.root", help="Events beside the golden ones (repeatable)."
 )
@@ -39,6 +49,13 @@ __all__ = ["parity"]
     help=f"Engines to compare: {', '.join(ENGINES)}. By default those installed, torch only with "
     "--checkpoint.",
 )
+@click.option(
+    "--precision",
+    metavar="NAME,..",
+    help="Precisions to compare: names of graphs, 'int8' for int8-cpu and int8-trt, what an engine "
+    "makes of the fp32 graph ('bf16'), or 'all'. By default the bundle's graphs.",
+)
+@click.option("--device", help="cpu, cuda or cuda:1; all there are if absent.")
 @click.option(
     "--checkpoint", help="The file the bundle was exported from: reference for --data, and torch."
 )
@@ -55,141 +72,92 @@ __all__ = ["parity"]
     show_default=True,
     help="Events of --data to compare.",
 )
+@click.option(
+    "--no-repeats",
+    is_flag=True,
+    help="Leave out the same events in other batches and through engines opened again.",
+)
+@click.option("--gates", metavar="F.yaml", help="Gates in the place of xec_deploy/gates.yaml's.")
+@click.option("--store", metavar="F.npz", help="Keep all differences, to judge them again.")
+@click.option("--from", "stored", metavar="F.npz", help="Judge stored differences; run nothing.")
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Write the figures into the bundle, where infer --precision auto finds them.",
+)
+@click.option("--page", metavar="F.html", help="Write a page with tables and plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def parity(
-    bundle: str,
-    data: tuple[str, ...],
-    against: str | None,
-    checkpoint: str | None,
-    macro: str | None,
-    geometry: str | None,
-    events: int,
+    bundle: str | None,
+    stored: str | None,
+    gates: str | None,
+    store: str | None,
+    record: bool,
+    page: str | None,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Compare engines with float64 on the same raw events, in resolutions of the detector.
 
-    The golden events of BUNDLE are always compared, with torch in float64; --data adds measured
+    The golden events of B.xec are always compared, with torch in float64; --data adds measured
     or simulated ones. Exit code 4 if an engine is beyond its gate.
     """
-    names = [name.strip() for name in against.split(",") if name.strip()] if against else None
-    with progress_of("reference") as progress:
-        report = check_parity(
-            bundle,
-            data=data,
-            against=names,
-            checkpoint=checkpoint,
-            macro=macro,
-            geometry=geometry,
-            events=events,
-            progress=progress,
-        )
+    chosen = load_gates() if gates is None else read_gates(gates)
+    if stored is not None:
+        measurement = _stored(stored, options)
+    elif bundle is None:
+        raise UsageError("there is no bundle to compare", fix="Pass B.xec, or --from F.npz.")
+    else:
+        measurement = _measured(bundle, options)
+    if store is not None:
+        save_measurement(measurement, store)
+    report = judge(measurement, chosen)
+    console = Console(stderr=True)
+    if record:
+        if bundle is None:
+            raise UsageError("--record needs the bundle to write to", fix="Pass B.xec.")
+        written = record_parity(open_bundle(bundle), measurement, report)
+        console.print(f"recorded in {written}", highlight=False, soft_wrap=True)
+    if page is not None:
+        # Late: it needs the extra for plots.
+        from xec_deploy.parity.page import write_page  # noqa: PLC0415
+
+        write_page(report, measurement, page)
+        console.print(f"page: {page}", highlight=False, soft_wrap=True)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        _print(report)
+        print_report(output_console(), report)
     return ExitCode.DONE if report.passed else ExitCode.CHECK_FAILED
 
 
-def _print(report: ParityReport) -> None:
-    console = output_console()
-    for chosen in report.event_sets:
-        error = chosen.reference_error
-        checked = "" if error is None else f", itself {error:.1e} sigma from the golden events"
-        console.print(
-            Text(f"{chosen.name}: {chosen.events} events; reference {chosen.reference}{checked}")
+def _measured(bundle: str, options: dict[str, Any]) -> Measurement:
+    with progress_of("parity") as progress:
+        return measure_parity(
+            bundle,
+            data=options["data"],
+            against=_names(options["against"]),
+            precisions=_names(options["precision"]),
+            device=options["device"],
+            checkpoint=options["checkpoint"],
+            macro=options["macro"],
+            geometry=options["geometry"],
+            events=options["events"],
+            repeats=not options["no_repeats"],
+            progress=progress,
         )
-    console.print()
-    _print_comparisons(console, report.comparisons)
-    if report.preprocessing:
-        console.print()
-        _print_preprocessing(console, report.preprocessing)
-    if report.macro:
-        console.print()
-        _print_macro(console, report.macro)
-    console.print()
-    verdict = "[green]passed[/]" if report.passed else "[red]failed[/]"
-    console.print(f"gates version {report.gates_version}: {verdict}")
 
 
-def _print_comparisons(console: Console, comparisons: tuple[Comparison, ...]) -> None:
-    def subject(part: Comparison) -> tuple[str, str, str, str]:
-        return part.engine, part.version, part.precision, part.event_set
-
-    for (engine, version, precision, events), parts in groupby(comparisons, key=subject):
-        rows = list(parts)
-        console.print(
-            Text.assemble(
-                (f"{engine} {precision}", "bold"),
-                f" ({version}) on {rows[0].events} {events} events, gate {rows[0].gate:g} sigma",
+def _stored(path: str, options: dict[str, Any]) -> Measurement:
+    """Read stored differences; nothing can be asked of them that was not measured."""
+    for name, value in options.items():
+        if value and name != "events":
+            raise UsageError(
+                f"--{name.replace('_', '-')} asks for something to be run, and --from runs nothing",
+                fix="Leave one of the two out.",
             )
-        )
-        table = Table(
-            "quantity",
-            *("bias", "p50", "p99", "max"),
-            "unit",
-            "spread/sigma",
-            "bias/sigma",
-            "verdict",
-            "worst event",
-            box=None,
-            pad_edge=False,
-        )
-        for part in rows:
-            figures = (part.bias, part.p50, part.p99, part.maximum)
-            table.add_row(
-                part.quantity,
-                *(f"{value:.2g}" for value in figures),
-                part.unit or "1",
-                f"{part.relative_spread:.2g}",
-                f"{part.relative_bias:.2g}",
-                _verdict(part),
-                _label(part.worst[0]) if part.worst else Text(""),
-            )
-        console.print(table)
-    if any(part.assumed_resolution for part in comparisons):
-        console.print(
-            "A quantity without a detector resolution is measured on a scale on which the fp32 "
-            "gate is a relative difference of 1e-5."
-        )
+    return load_measurement(path)
 
 
-def _verdict(part: Comparison | BitComparison | MacroComparison) -> Text:
-    if isinstance(part, Comparison) and part.one_sided:
-        return Text(f"failed: {part.one_sided} events not a number in one only", "red")
-    return Text("ok", "green") if part.passed else Text("failed", "red")
-
-
-def _label(event: WorstEvent) -> Text:
-    if event.run is None:
-        return Text(f"golden event {event.entry}")
-    return Text(f"run {event.run} event {event.event} ({Path(event.source).name})")
-
-
-def _print_preprocessing(console: Console, parts: tuple[BitComparison, ...]) -> None:
-    table = Table("C++ preprocessing", "values", "other bits", "verdict", box=None, pad_edge=False)
-    for part in parts:
-        where = "" if part.first is None else f", first at {part.first}"
-        table.add_row(part.inputs, str(part.values), f"{part.different}{where}", _verdict(part))
-    console.print(table)
-
-
-def _print_macro(console: Console, parts: tuple[MacroComparison, ...]) -> None:
-    table = Table(
-        "C++ fit less the macro's",
-        *("values", "p50", "p99", "max", "unit", "tolerance"),
-        *("within", "as good", "failed", "verdict"),
-        box=None,
-        pad_edge=False,
-    )
-    for part in parts:
-        figures = (part.p50, part.p99, part.maximum)
-        table.add_row(
-            part.quantity,
-            str(part.values),
-            *(f"{value:.2g}" for value in figures),
-            part.unit or "1",
-            f"{part.tolerance:g}",
-            *(str(count) for count in (part.within, part.better, part.failed)),
-            _verdict(part),
-        )
-    console.print(table)
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
