@@ -35,6 +35,7 @@ def test_bound_buffers_reproduce_the_golden_events(bundle, loaded, one_thread):
     )
     outputs = dict(zip(sessions[0].outputs, values, strict=True))
     assert sessions[0].inputs == ["npho", "time", "dead"]
+    assert sessions[0].device_seconds(1) > 0
     compare_with_golden(bundle.manifest, golden, outputs, where="bound")
 
 

@@ -55,7 +55,8 @@ class TorchBackend(BatchedBackend):
         device = parse_device(options.device)
         model = graph_in(load_onnx(graph), options.precision)
         self._where = str(graph)
-        self._recorded = "on a CPU nothing is"
+        self._recorded = "none"
+        self._slots: list[TorchSlot] = []
         if device.kind == "cpu":
             if options.precision == "tf32":
                 raise UsageError("a CPU has no TF32", fix="Pass --precision fp32 or bf16.")
@@ -82,6 +83,19 @@ class TorchBackend(BatchedBackend):
                 return super().run(npho, time, dead)
         finally:
             torch.set_num_threads(before)
+
+    def device_seconds(self, repeats: int) -> float:
+        """Return the seconds the GPU takes for a batch, copies apart.
+
+        Raises
+        ------
+        UsageError
+            If it runs on a CPU.
+        """
+        if not self._slots:
+            raise UsageError("a CPU has no copies to leave out", fix="Measure whole requests.")
+        with products_in(self.options.precision):
+            return self._slots[0].device_seconds(repeats)
 
     def describe(self) -> dict[str, Any]:
         """Return settings for the provenance."""
@@ -114,8 +128,8 @@ class TorchBackend(BatchedBackend):
     def _on_gpu(self, options: RunOptions, index: int) -> BatchRunner:
         count = options.sessions or CUDA_SLOTS
         with products_in(options.precision):
-            slots, batch = shrink_until_it_fits(
-                lambda size: self._slots(size, count, index, graphs=options.cuda_graphs),
+            self._slots, batch = shrink_until_it_fits(
+                lambda size: self._make(size, count, index, graphs=options.cuda_graphs),
                 options.batch or CUDA_BATCH,
                 lambda size: size // 2 or None,
                 where=self._where,
@@ -123,15 +137,15 @@ class TorchBackend(BatchedBackend):
         self.options = RunOptions(
             self.device, batch, count, 1, options.precision, options.cuda_graphs
         )
-        reasons = [slot.not_recorded for slot in slots if slot.not_recorded is not None]
+        reasons = [slot.not_recorded for slot in self._slots if slot.not_recorded is not None]
         self._recorded = f"none: {reasons[0]}" if reasons else "recorded"
         if reasons:
             _LOG.warning("%s: torch runs without CUDA graphs (%s)", self._where, reasons[0])
         elif not options.cuda_graphs:
             self._recorded = "not asked for"
-        return BatchRunner([slot.run for slot in slots], batch, pad=True)
+        return BatchRunner([slot.run for slot in self._slots], batch, pad=True)
 
-    def _slots(self, batch: int, count: int, index: int, *, graphs: bool) -> list[TorchSlot]:
+    def _make(self, batch: int, count: int, index: int, *, graphs: bool) -> list[TorchSlot]:
         try:
             with torch.inference_mode():
                 examples = self._graph.zeros(batch)

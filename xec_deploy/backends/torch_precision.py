@@ -29,9 +29,10 @@ def products_in(precision: str) -> Iterator[None]:
     """
     kind = "tf32" if precision == "tf32" else "ieee"
     matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     settings: list[tuple[Any, str, Any]] = [
         (matmul, "fp32_precision", kind),
-        (torch.backends.cudnn.conv, "fp32_precision", kind),
+        (cudnn.conv, "fp32_precision", kind),
         (matmul, "allow_fp16_reduced_precision_reduction", False),
         (matmul, "allow_bf16_reduced_precision_reduction", False),
     ]

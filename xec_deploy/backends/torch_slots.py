@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol
@@ -48,7 +49,7 @@ class CudaLane:
 
     def __init__(self, index: int) -> None:
         self._device = torch.device("cuda", index)
-        self._stream = torch.cuda.Stream(self._device)
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
 
     def entered(self) -> AbstractContextManager[object]:
         """Make the GPU and the stream those of this thread."""
@@ -148,6 +149,17 @@ class TorchSlot:
                 fix="Run again, with a smaller --batch if memory is short.",
             ) from error
         return [host.numpy().copy() for host in self._host_outputs]
+
+    def device_seconds(self, repeats: int) -> float:
+        """Return the seconds the device takes for a batch that is there already."""
+        with self._lane.entered():
+            self._compute()
+            self._lane.wait()
+            start = time.perf_counter()
+            for _ in range(repeats):
+                self._compute()
+            self._lane.wait()
+            return (time.perf_counter() - start) / repeats
 
     def _compute(self) -> Sequence[Tensor]:
         if self._replay is None:

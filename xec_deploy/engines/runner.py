@@ -163,6 +163,11 @@ class EngineRunner:
         """Whether every slot replays a recorded graph."""
         return all(slot.is_recorded for slot in self._slots)
 
+    def device_seconds(self, repeats: int) -> float:
+        """Return the seconds the GPU takes for a batch, copies apart."""
+        with self._driver.current():
+            return self._slots[0].device_seconds(repeats)
+
     def _session(self, slot: Slot) -> Session:
         def run(part: Arrays) -> list[NDArray[np.float32]]:
             with self._driver.current():
@@ -220,6 +225,10 @@ class TensorRtBackend(BatchedBackend):
             options.cuda_graphs,
         )  # fmt: skip
         self._run = BatchRunner(sessions, self._runner.batch, pad=True)
+
+    def device_seconds(self, repeats: int) -> float:
+        """Return the seconds the GPU takes for a batch, copies apart."""
+        return self._runner.device_seconds(repeats)
 
     def describe(self) -> dict[str, Any]:
         """Return settings for the provenance."""
