@@ -1,8 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
 
 from xec_deploy import open_bundle
-from xec_deploy.bundle import shipped_bundle, write_bundle
+from xec_deploy.bundle import add_graph, shipped_bundle, write_bundle
 from xec_deploy.bundle.onnx_file import load_onnx
 from xec_deploy.simulation import SimulationConfig, write_simulation
 
@@ -33,6 +35,13 @@ def shifted(bundle, tmp_path_factory):
     return write_bundle(
         folder / "shifted.xec", bundle.manifest.without_hashes(), {"fp32": graph}, changed
     )
+
+
+@pytest.fixture
+def two(bundle, tmp_path):
+    """The shipped bundle with its graph once more, under the name and gate of fp16."""
+    folder = shutil.copytree(bundle.path, tmp_path / "two.xec")
+    return add_graph(open_bundle(folder), "fp16", bundle.graph())
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ def load_measurement(path: str | PathLike[str]) -> Measurement:
         If the file is none.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because NumPy leaves a damaged archive open.
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return _measurement(json.loads(str(arrays["record"])), arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
