@@ -1,6 +1,8 @@
 # Two commands on a fresh machine with python3, a C++ compiler and make:
 #   make demo    sets up .venv and runs the main job on simulated events
 #   make test    sets up .venv and passes every test and check
+# and
+#   make benchmarks [QUICK=1]    measures, and writes docs/benchmarks.md (with QUICK, build/benchmarks/)
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +12,7 @@ TORCH := torch==2.13.0
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp_bridge -name '*.[ch]pp' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint benchmarks clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -25,6 +27,9 @@ lint: $(VENV)/.test-ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+benchmarks: $(VENV)/.test-ready
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

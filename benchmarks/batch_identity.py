@@ -11,14 +11,11 @@ changes bits must be the same everywhere.  ``docs/cluster.md`` holds the conclus
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import write
 from numpy.typing import NDArray
 
 from xec_deploy.backends import BACKENDS, RunOptions
@@ -74,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("bundles", nargs="+")
     parser.add_argument("--engines", nargs="+", default=["onnxruntime"], choices=BACKENDS)
-    parser.add_argument("--json")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     results: dict[str, Any] = {}
     for path in arguments.bundles:
@@ -88,10 +85,8 @@ def main() -> None:
                     f"up to {values['largest_sigma']:.1e} resolutions"
                 )
     if arguments.json:
-        machine = {"processor": platform.machine(), "cores": os.cpu_count()}
-        versions = {name: metadata.version(name) for name in arguments.engines}
-        record = {"machine": machine, "versions": versions, "events": EVENTS, "bundles": results}
-        Path(arguments.json).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        record = {"events": EVENTS, "bundles": results}
+        write(arguments.json, record, *arguments.engines)
 
 
 if __name__ == "__main__":

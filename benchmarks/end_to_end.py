@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import tempfile
 import time
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uproot
+from machine import write
 
 from xec_deploy import infer, open_bundle
 from xec_deploy.backends import RunOptions
@@ -118,7 +116,6 @@ def main() -> None:
         "threads": run.threads,
     }
     report: dict[str, Any] = {
-        "program": "benchmarks/end_to_end.py",
         "bundle": bundle.manifest.name,
         "engine": engine.describe(),
         "precision": arguments.precision,
@@ -145,14 +142,7 @@ def main() -> None:
             report["files"][codec] = found
             print(codec, json.dumps(found))
     if arguments.json:
-        report["machine"] = {"cores": len(os.sched_getaffinity(0))}
-        report["versions"] = {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "uproot": uproot.__version__,
-        }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+        write(arguments.json, report, "numpy", "uproot", "onnxruntime", "openvino")
 
 
 def without_engine(

@@ -19,16 +19,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import write
 
 from xec_deploy.backends import RunOptions
 from xec_deploy.bundle import Bundle
@@ -158,14 +157,13 @@ def main() -> None:
     rows = {name: rows[name] for name in CHECKPOINTS if name in rows}
     packages = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt-rtx")
     results = {
-        "machine": {"cpu": platform.processor() or platform.machine(), "threads": 1},
-        "versions": {name: version(name) for name in packages},
+        "threads": 1,
         "allowed": ALLOWED,
         "fused_whole_events_same_bits": bits,
         "checkpoints": rows,
     }
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write(options.json, results, *packages)
     print(table(rows))
     print(f"whole events with an inpainter ahead: same bits {bits}")
 

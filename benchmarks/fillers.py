@@ -10,15 +10,13 @@ square error in photons, by the light around, and CPU milliseconds an event of t
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+from machine import write
 
 from xec_deploy.detector import constants as c
 from xec_deploy.inpaint import FILLERS, filler_graph
@@ -91,15 +89,14 @@ def main() -> None:
             }
             low = high
     results = {
-        "machine": {"cpu": platform.processor() or platform.machine(), "threads": 1},
-        "versions": {"onnxruntime": version("onnxruntime")},
+        "threads": 1,
         "events": len(npho),
         "dead": DEAD,
         "cpu_milliseconds_per_event": cost,
         "channels": rows,
     }
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write(options.json, results, "onnxruntime")
     print("| photons around | " + " | ".join(FILLERS) + " |")
     for name, row in rows.items():
         cells = (f"{f['pull68']:.2f}; {f['bias']:.1f}; {f['rms']:.0f}" for f in row.values())

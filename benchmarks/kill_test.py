@@ -11,10 +11,8 @@ writing of rows, of the ledger and of the final file as well as reading and infe
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
-import platform
 import random
 import signal
 import sys
@@ -24,8 +22,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import uproot
+from machine import write
 
 import xec_deploy
 import xec_deploy.inference.spool
@@ -135,19 +133,11 @@ def main() -> int:
         print(f"  {count:4d} {name}")
     if arguments.json:
         log |= {
-            "program": "benchmarks/kill_test.py",
             "events": arguments.events,
             "uninterrupted_s": round(whole, 2),
             "segment_s": SEGMENT_SECONDS,
-            "versions": {
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "uproot": uproot.__version__,
-                "xec-deploy": xec_deploy.__version__,
-            },
         }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(log, indent=2) + "\n")
+        write(arguments.json, log, "numpy", "uproot", "onnxruntime")
     return 0
 
 

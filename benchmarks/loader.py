@@ -13,9 +13,7 @@ time of all processes is given.  ``docs/data.md`` holds the figures.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import resource
 import tempfile
 import time
@@ -26,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import uproot
+from machine import write
 
 from xec_deploy.events import EventWriter
 from xec_deploy.simulation import SimulationConfig, simulate
@@ -158,31 +157,12 @@ def main() -> None:
                     )
     if arguments.json:
         report = {
-            "program": "benchmarks/loader.py",
-            "machine": {
-                "cpu": _cpu(),
-                "cores": len(os.sched_getaffinity(0)),
-                "load_average": os.getloadavg(),
-                "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            },
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "uproot": uproot.__version__,
-                "numpy": np.__version__,
-            },
+            "load_average": os.getloadavg(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "settings": {key: value for key, value in vars(arguments).items() if key != "json"},
             "rows": rows,
         }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
+        write(arguments.json, report, "torch", "uproot", "numpy")
 
 
 if __name__ == "__main__":

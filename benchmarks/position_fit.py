@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import write
 
 from xec_deploy import cpp
 from xec_deploy.detector import load_geometry
@@ -122,10 +121,6 @@ def main() -> None:
     parts = json.loads(done.stdout)
     rates = speed()
     result = {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-        },
         "events_per_second": rates,
         "times_the_macro": rates["fit"] / MACRO_EVENTS_PER_SECOND,
         "parts": parts,
@@ -133,10 +128,9 @@ def main() -> None:
         / parts["microseconds"]["local_fit"],
         "parity": parity(options.reference) if options.reference.is_dir() else None,
     }
-    text = json.dumps(result, indent=1)
-    print(text)
+    print(json.dumps(result, indent=1))
     if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+        write(options.json, result, "numpy")
 
 
 if __name__ == "__main__":

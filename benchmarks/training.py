@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import write
 
 from xec_deploy.simulation import SimulationConfig, write_simulation
 from xec_train.config import RegressorConfig, load_config
@@ -140,7 +140,7 @@ def main() -> None:
         "recipe": options.recipe,
         "batch": options.batch,
         "steps": options.steps,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor(),
+        "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
         "threads": options.threads,
         "precision": config.training.precision_on(gpu=device.type == "cuda"),
         "parameters": sum(
@@ -150,10 +150,9 @@ def main() -> None:
         "all": found,
         "ratio": best["trainer"] / best["plain"],
     }
-    text = json.dumps(record, indent=1)
     if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+        write(options.json, record, "torch", "lightning")
+    print(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

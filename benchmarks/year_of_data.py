@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from machine import write
+
 RESULTS = Path(__file__).with_name("results")
 PAYLOAD = 4760 * 8
 """Bytes of photons and times of an event; the graph gets a flag a channel as well."""
@@ -266,14 +268,13 @@ def main() -> None:
         summary[engine.name] = {**asdict(engine), "limits_from_nodes": changes}
     if options.json:
         record = {
-            "program": "benchmarks/year_of_data.py",
             "data": asdict(data),
             "site": asdict(site),
             "reading": {"seconds_of_a_core": cpu_s, "source": cost_source},
             "engines": summary,
             "tables": tables,
         }
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write(options.json, record)
     if options.plot:
         plot(options.plot, tables)
 
