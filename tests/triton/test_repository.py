@@ -15,7 +15,12 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInsta
 from xec_deploy.bundle import Bundle, open_bundle, shipped_bundle
 from xec_deploy.cli.main import cli
 from xec_deploy.engines.layers import LayerSummary
-from xec_deploy.engines.manifest import EngineManifest, EngineOptions, manifest_path
+from xec_deploy.engines.manifest import (
+    EngineManifest,
+    EngineOptions,
+    engine_key,
+    manifest_path,
+)
 from xec_deploy.errors import BundleError, UsageError
 from xec_deploy.triton import DEFAULTS, Serving, write_repository
 from xec_deploy.triton.config import onnx_tensors
@@ -246,11 +251,14 @@ def with_engines(bundle):
         for name, (target, batch) in engines.items():
             file = copy / "engines" / f"{name}.engine"
             file.write_bytes(name.encode())
+            keyed = {
+                "graph_sha256": "0", "flavour": "tensorrt", "version": "10.14", "target": target,
+                "host": "x86_64", "options": EngineOptions(profiles=(batch,)),
+            }  # fmt: skip
             manifest = EngineManifest(
-                key=name, sha256=hashlib.sha256(name.encode()).hexdigest(), bytes=len(name),
-                bundle="compact", graph="fp32", graph_sha256="0", precision="fp32",
-                requested="fp32", flavour="tensorrt", version="10.14", target=target,
-                host="x86_64", options=EngineOptions(profiles=(batch,)), build_seconds=1.0,
+                key=engine_key(**keyed), sha256=hashlib.sha256(name.encode()).hexdigest(),
+                bytes=len(name), bundle="compact", graph="fp32", precision="fp32",
+                requested="fp32", build_seconds=1.0, **keyed,
                 layers=LayerSummary(layers=0, matrix={}, weights={}, other={}, source="builder"),
             )  # fmt: skip
             manifest_path(file).write_text(manifest.model_dump_json())

@@ -159,6 +159,20 @@ def read_engine_manifest(engine: str | PathLike[str], *, verify: bool = True) ->
     if verify:
         if not Path(engine).is_file():
             raise BundleError("no such engine", where=str(engine), fix=rebuild)
+        expected = engine_key(
+            graph_sha256=manifest.graph_sha256,
+            flavour=manifest.flavour,
+            version=manifest.version,
+            target=manifest.target,
+            host=manifest.host,
+            options=manifest.options,
+        )
+        if manifest.key != expected:
+            raise BundleError(
+                "the engine's manifest was edited (its key is not that of what it says)",
+                where=str(path),
+                fix=rebuild,
+            )
         if file_hash(engine) != manifest.sha256:
             raise BundleError(
                 "the engine is not the file its manifest describes (its hash differs)",
