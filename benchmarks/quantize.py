@@ -29,37 +29,24 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from quantize_static import static_quantiser
 
 from calibration import METHODS, Options, quantize_bundle
-from calibration.calibrated import Calibrated, calibrate
-from calibration.graph import Graph
-from calibration.layers import Layer, find_layers
-from calibration.observe import multiply_adds, observe
+from calibration.calibrated import Calibrated
+from calibration.lowering import members
+from calibration.observe import observe
 from calibration.qdq import quantise_layers
 from calibration.ranges import choose_range
-from calibration.score import Judge
-from calibration.selection import Selection, select_events, with_dead_channels
-from calibration.simplify import prepare
 from calibration.smoothing import smooth
+from calibration.task import Task
 from xec_deploy import open_bundle
 from xec_deploy.backends import RunOptions, create_backend
 from xec_deploy.backends.cores import granted_cores, processor_name
-from xec_deploy.bundle.onnx_file import load_onnx
 from xec_deploy.errors import CheckFailed, XecError
 from xec_deploy.gates import load_gates
-from xec_deploy.parity.events import ParityEvents
 
 RESULTS = Path(__file__).parent / "results" / "quantize.json"
 BATCH = 16
-STATIC_EVENTS = 64
-"""Events for onnxruntime's quantiser, which keeps activations in memory."""
 
 
 def say(text: str) -> None:
@@ -68,7 +55,7 @@ def say(text: str) -> None:
 
 
 class Study:
-    """A bundle with its events and judge."""
+    """A copy of a bundle, with what every step starts from."""
 
     def __init__(self, bundle: Path, options: argparse.Namespace) -> None:
         self.path = options.folder / bundle.name
@@ -77,75 +64,40 @@ class Study:
         self.bundle = open_bundle(self.path)
         self.data = [options.data]
         self.options = Options(
-            events=options.events, judged=options.judged, threads=options.threads, sensitivity=True
+            events=options.events,
+            judged=options.judged,
+            threads=options.threads,
+            keep=tuple(options.keep),
+            sensitivity=not options.no_sensitivity,
         )
-        self.source = load_onnx(self.bundle.graph())
 
     # Computed when asked for: timings need none of it.
     @cached_property
-    def selection(self) -> Selection:
-        """Events to calibrate with and to judge on."""
-        options = self.options
-        return select_events(self.data, count=options.events, judged=options.judged)
-
-    @cached_property
-    def calibration(self) -> ParityEvents:
-        """Calibration events, some with more dead channels."""
-        most = self.bundle.manifest.dead_channels.max_dead
-        return with_dead_channels(self.selection.calibration, most, 1)
-
-    @cached_property
-    def judge(self) -> Judge:
-        """The fp32 graph on the other events."""
-        return Judge(
-            self.source,
-            self.bundle.manifest,
-            self.selection.judged,
-            golden=self.bundle.golden,
-            threads=self.options.threads,
-        )
-
-    @cached_property
-    def graph(self) -> Graph:
-        """The graph as it is quantised."""
-        return prepare(self.source)
-
-    @cached_property
-    def layers(self) -> tuple[Layer, ...]:
-        """Its layers."""
-        return find_layers(self.graph)
+    def task(self) -> Task:
+        """Graph, layers, events and judge, as for int8 on a processor."""
+        return Task(self.bundle, self.data, "int8", self.options)
 
     @cached_property
     def worth(self) -> dict[str, int]:
         """Group -> multiply-adds an event."""
-        costs = multiply_adds(self.graph, self.layers, self.calibration)
-        worth: dict[str, int] = {}
-        for layer in self.layers:
-            worth[layer.group] = worth.get(layer.group, 0) + costs[layer.node]
-        return worth
+        return self.task.worth(self.task.layers)
 
     def calibrated(self, **changes: Any) -> Calibrated:
         """Return ranges found with some options."""
-        return calibrate(
-            self.graph,
-            self.layers,
-            self.calibration,
-            self.judge,
-            self.worth,
-            load_gates().of("int8"),
-            model_hash="",
-            stored=None,
-            options=replace(self.options, **changes),
-            progress=lambda _text, _count: None,
-        )
+        self.task.options = replace(self.options, **changes)
+        found = self.task.calibrated(load_gates().of("int8"), None, None)
+        self.task.options = self.options
+        return found
 
 
-def make_graph(study: Study, precision: Any, target: Any) -> dict[str, Any]:
+def make_graph(study: Study, precision: Any, target: Any, rest: Any = None) -> dict[str, Any]:
     """Make a graph; return what was found."""
     begin = time.perf_counter()
     try:
-        options = replace(study.options, target=target)
+        options = replace(study.options, target=target, rest=rest)
         made = quantize_bundle(open_bundle(study.path), precision, study.data, options).to_dict()
+        file = study.path / made["file"]
+        made["mib"] = round(file.stat().st_size / 2**20, 1)
         say(f"{precision} {target}: {made['share']:.0%}, {made['score']['worst']:.4f}")
     except CheckFailed as error:
         made = {"failed": str(error)}
@@ -157,76 +109,45 @@ def compare_methods(study: Study, groups: frozenset[str]) -> dict[str, Any]:
     """Score every method, with and without evened channels, on the same groups in int8."""
     table: dict[str, Any] = {}
     threads = study.options.threads
-    graph, layers = study.graph, study.layers
-    observed = observe(graph, layers, study.calibration, threads=threads)
+    graph, layers, events = study.task.graph, study.task.layers, study.task.calibration
+    observed = observe(graph, layers, events, threads=threads)
     for evened in (False, True):
         if evened:
             graph, layers = smooth(graph, layers, observed.channel_maxima)
-            observed = observe(graph, layers, study.calibration, threads=threads)
-        low = [layer for layer in layers if groups.intersection((layer.group, layer.part))]
+            observed = observe(graph, layers, events, threads=threads)
+        low = members(layers, groups)
         for method in METHODS:
             ranges = {k: choose_range(h, method, "cpu") for k, h in observed.histograms.items()}
-            score = study.judge.score(quantise_layers(graph, low, ranges, "cpu"))
+            score = study.task.judge.score(quantise_layers(graph, low, ranges, "cpu"))
             table[f"{method}{', evened' if evened else ''}"] = score.to_dict()
             say(f"{method} evened={evened}: {score.worst:.4f}")
     return table
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    def __init__(self, events: ParityEvents, count: int) -> None:
-        self._feeds = iter(
-            [
-                {"npho": events.npho[i : i + 1], "time": events.time[i : i + 1],
-                 "dead": events.dead[i : i + 1]}
-                for i in range(min(count, len(events)))
-            ]
-        )  # fmt: skip
-
-    def get_next(self) -> dict[str, Any] | None:
-        return next(self._feeds, None)
-
-
-def static_quantiser(study: Study, low: frozenset[str]) -> dict[str, Any]:
-    """Score onnxruntime's quantize_static: everything, and the groups of our choice."""
-    prepared = study.path.parent / "prepared.onnx"
-    named = onnx.ModelProto()
-    named.CopyFrom(study.graph.model)
-    for node in named.graph.node:
-        node.name = f"node_{node.output[0]}"
-    onnx.save(named, prepared)
-    ours = [
-        f"node_{layer.node}"
-        for layer in study.layers
-        if low.intersection((layer.group, layer.part))
-    ]
-    everything = [f"node_{layer.node}" for layer in study.layers]
+def corrections(study: Study, names: list[str]) -> dict[str, Any]:
+    """Score the chosen groups of every graph with biases as they are and corrected."""
     table: dict[str, Any] = {}
-    for label, nodes in (("everything", everything), ("our groups", ours)):
-        for kind, activation, symmetric in (
-            ("uint8", QuantType.QUInt8, False),
-            ("int8 symmetric", QuantType.QInt8, True),
-        ):
-            output = study.path.parent / "static.onnx"
-            quantize_static(
-                prepared,
-                output,
-                _Reader(study.calibration, STATIC_EVENTS),
-                quant_format=QuantFormat.QDQ,
-                activation_type=activation,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                nodes_to_quantize=nodes,
-                op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-                calibrate_method=CalibrationMethod.MinMax,
-                extra_options={
-                    "ActivationSymmetric": symmetric,
-                    "WeightSymmetric": True,
-                    "QuantizeBias": False,
-                },
+    record = open_bundle(study.path).manifest.graphs
+    for name in names:
+        if name not in record:
+            continue
+        precision, target, rest = GRAPHS[name]
+        high = set(record[name].origin["float"])
+        method = (record[name].origin.get("calibration") or {}).get("method", "auto")
+        for correct in (False, True):
+            options = replace(
+                study.options, target=target, rest=rest, correct=correct, method=method
             )
-            score = study.judge.score(onnx.load(output))
-            table[f"{label}, {kind}"] = score.to_dict()
-            say(f"onnxruntime {label} {kind}: {score.worst:.4f}")
+            task = Task(study.bundle, study.data, precision, options)
+            if precision == "int8":
+                layers = task.layers
+                builder = task.calibrated(1.0, task.rest(options.rest_half), None).builder
+            else:
+                layers, builder = task.inner, task.halves(precision)
+            low = frozenset(layer.part for layer in layers if not high & {layer.group, layer.part})
+            label = f"{name}{', corrected' if correct else ''}"
+            table[label] = task.judge.score(builder(low)).to_dict()
+            say(f"{label}: {table[label]['worst']:.4f}")
     return table
 
 
@@ -252,6 +173,8 @@ def candidates(study: Study, graphs: dict[str, Any]) -> Iterator[tuple[str, str,
         yield "int8", "onnxruntime", graph, "fp32"
         yield "int8", "openvino", graph, "int8"
         yield "int8, rest bf16", "openvino", graph, "bf16"
+    if "bf16" in study.bundle.manifest.graphs:
+        yield "bf16 of the bundle", "openvino", study.bundle.graph("bf16"), "bf16"
     for file in sorted(study.path.parent.glob(f"pareto-{study.path.stem}-*.onnx")):
         yield file.stem.split("-")[-1], "openvino", file, "int8"
 
@@ -268,12 +191,12 @@ def prepare_pareto(study: Study, graph: dict[str, Any]) -> dict[str, Any]:
     counts = sorted({0, *np.linspace(1, len(errors), 7).round().astype(int).tolist()})
     for count in counts:
         groups = frozenset(one["group"] for one in errors[:count])
-        model = calibrated.build(groups)
+        model = calibrated.builder(groups)
         onnx.save(model, study.path.parent / f"pareto-{study.path.stem}-{count:02d}.onnx")
         points[f"{count:02d}"] = {
             "groups": count,
             "share": sum(study.worth[group] for group in groups) / total,
-            "worst": study.judge.score(model).worst,
+            "worst": study.task.judge.score(model).worst,
         }
         say(f"{count} groups: {points[f'{count:02d}']}")
     return points
@@ -309,7 +232,7 @@ def engine_errors(study: Study, graphs: dict[str, Any]) -> dict[str, Any]:
             backend = create_backend(
                 engine, graph, RunOptions(batch=BATCH, threads=1, precision=arithmetic)
             )
-            table[f"{label}, {engine}"] = study.judge.score_engine(backend.run).to_dict()
+            table[f"{label}, {engine}"] = study.task.judge.score_engine(backend.run).to_dict()
         except XecError as error:
             say(f"{label} {engine}: {error}")
             continue
@@ -318,10 +241,12 @@ def engine_errors(study: Study, graphs: dict[str, Any]) -> dict[str, Any]:
 
 
 GRAPHS = {
-    "int8-cpu": ("int8", "cpu"),
-    "int8-trt": ("int8", "tensorrt"),
-    "fp16": ("fp16", "cpu"),
-    "bf16": ("bf16", "cpu"),
+    "int8-cpu": ("int8", "cpu", "fp32"),
+    "int8-cpu-bf16": ("int8", "cpu", "bf16"),
+    "int8-trt": ("int8", "tensorrt", "fp16"),
+    "int8-trt-fp32": ("int8", "tensorrt", "fp32"),
+    "fp16": ("fp16", "cpu", None),
+    "bf16": ("bf16", "cpu", None),
 }
 
 
@@ -337,7 +262,8 @@ def run_step(step: str, study: Study, entry: dict[str, Any], options: argparse.N
     low = frozenset(graphs["int8-cpu"].get("low", ())) or frozenset(study.worth)
     steps: dict[str, Callable[[], Any]] = {
         "methods": lambda: compare_methods(study, low),
-        "static": lambda: static_quantiser(study, low),
+        "static": lambda: static_quantiser(study.task, low, study.path.parent),
+        "correction": lambda: corrections(study, options.graphs.split(",")),
         "pareto": lambda: prepare_pareto(study, graphs["int8-cpu"]),
         "engines": lambda: engine_errors(study, graphs),
         "speed": lambda: speed(study, graphs, options.threads, options.seconds),
@@ -353,7 +279,7 @@ def run_step(step: str, study: Study, entry: dict[str, Any], options: argparse.N
 def main() -> None:
     """Run steps for one bundle and write their part of the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    choices = ["graphs", "methods", "static", "pareto", "engines", "speed"]
+    choices = ["graphs", "correction", "methods", "static", "pareto", "engines", "speed"]
     parser.add_argument("steps", nargs="+", choices=choices)
     parser.add_argument("-b", "--bundle", type=Path, required=True)
     parser.add_argument("--data", required=True)
@@ -361,6 +287,8 @@ def main() -> None:
     parser.add_argument("--graphs", default=",".join(GRAPHS))
     parser.add_argument("--events", type=int, default=512)
     parser.add_argument("--judged", type=int, default=256)
+    parser.add_argument("--keep", nargs="*", default=[], help="groups that stay in float32")
+    parser.add_argument("--no-sensitivity", action="store_true")
     parser.add_argument("--threads", type=int, default=granted_cores())
     parser.add_argument("--seconds", type=float, default=3.0, help="for each timing")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)

@@ -11,6 +11,7 @@ from calibration.graph import Graph
 from calibration.layers import Layer
 from calibration.lowering import Int8, Rest
 from calibration.observe import observe
+from calibration.opening import Opener
 from calibration.options import AUTO, Options, Progress
 from calibration.ranges import METHODS, Method, choose_range
 from calibration.record import CalibrationRecord, packed, reusable, versions
@@ -61,6 +62,7 @@ def calibrate(
     *,
     last: Sequence[str],
     rest: Rest | None,
+    opener: Opener,
     model_hash: str,
     stored: Mapping[str, Any] | None,
     options: Options,
@@ -80,6 +82,8 @@ def calibrate(
         The layers that make the results.
     rest
         What else is in 16 bits.
+    opener
+        Runs the graphs that are made.
     model_hash
         Of the fp32 graph, for the record.
     stored
@@ -96,7 +100,7 @@ def calibrate(
             "smooth": options.smooth,
             "keep": sorted(options.keep),
             "correct": options.correct,
-            "rest": rest.half if rest else "fp32",
+            "rest": options.rest_name,
         },
         data_sha256=data_hash(events),
         events=len(events),
@@ -118,10 +122,13 @@ def calibrate(
         wanted = wanted.model_copy(update={"maxima": maxima})
     if options.smooth:
         graph, layers = smooth(graph, layers, (found or wanted).maxima_arrays())
-    means = Means(graph, layers, last, events, options.threads) if options.correct else None
+    means = None
+    if options.correct:
+        means = Means(graph, layers, last, events, opener, options.threads)
 
     def builder(ranges: Ranges) -> Builder:
-        return Builder(Int8(graph, layers, ranges, options.target, rest), means)
+        lowering = Int8(graph, layers, ranges, options.target, rest)
+        return Builder(lowering, means, emulated=options.target != "cpu")
 
     if found is not None:
         return Calibrated(builder(found.ranges), found, reused=True)

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from calibration.graph import Graph
 from calibration.layers import Layer
-from calibration.observe import channel_means
+from calibration.observe import channel_means, with_outputs
+from calibration.opening import Opener
 from calibration.selection import take
 from xec_deploy.parity.events import ParityEvents
 
@@ -73,8 +74,10 @@ class Means:
         Layers (their ``node``) that make the results, of `calibration.layers.last_layers`.
     events
         Calibration events; none of them is judged on.
+    opener
+        Loads the graphs that are made of it.
     threads
-        For ONNX Runtime.
+        For ONNX Runtime, which runs the float graph.
     """
 
     def __init__(
@@ -83,32 +86,33 @@ class Means:
         layers: Sequence[Layer],
         last: Sequence[str],
         events: ParityEvents,
+        opener: Opener,
         threads: int = 1,
     ) -> None:
+        self._open = opener
         self._last = last
         self._events = take(events, slice(0, CORRECTION_EVENTS))
-        self._threads = threads
-        self._channels_first = {
+        channels_first = {
             name
             for layer in layers
             if layer.op == "Conv"
             for name in (layer.activation, layer.node)
         }
         watched = [*(layer.activation for layer in layers), *last]
-        self.of = self._measured(graph.model, watched)
+        self.of = channel_means(graph.model, watched, self._events, channels_first, threads=threads)
         """Activation of a layer, or result, -> (channels,) mean in the float graph."""
 
     def missing(self, model: onnx.ModelProto) -> Shifts:
         """Return what the last layers of a graph lack on average."""
-        found = self._measured(model, self._last)
-        missing = {node: self.of[node] - found[node] for node in self._last}
-        # What is never a number on calibration events cannot be corrected.
-        return {node: np.where(np.isfinite(v), v, 0.0) for node, v in missing.items()}
-
-    def _measured(self, model: onnx.ModelProto, tensors: Sequence[str]) -> Shifts:
-        return channel_means(
-            model, tensors, self._events, self._channels_first, threads=self._threads
-        )
+        events = self._events
+        found = self._open(with_outputs(model, self._last))(events.npho, events.time, events.dead)
+        shifts: Shifts = {}
+        for node in self._last:
+            mean = found[node].reshape(-1, len(self.of[node])).mean(axis=0, dtype=np.float64)
+            missing = self.of[node] - mean
+            # What is never a number on calibration events cannot be corrected.
+            shifts[node] = np.where(np.isfinite(missing), missing, 0.0)
+        return shifts
 
 
 class Builder:
@@ -120,10 +124,13 @@ class Builder:
         What makes graphs.
     means
         Of its float graph; None to leave biases as they are.
+    emulated
+        Whether graphs that are judged emulate 16-bit tensors; else they are those to write.
     """
 
-    def __init__(self, lowering: Lowering, means: Means | None) -> None:
+    def __init__(self, lowering: Lowering, means: Means | None, *, emulated: bool = True) -> None:
         self.lowering = lowering
+        self._emulated = emulated
         self._means = means
         self._known: dict[frozenset[str], Shifts] = {}
 
@@ -133,6 +140,7 @@ class Builder:
 
     def build(self, groups: frozenset[str], *, final: bool = False) -> onnx.ModelProto:
         """Return the graph with some groups or parts in low precision, to be judged or written."""
+        final = final or not self._emulated
         if self._means is None:
             return self.lowering.build(groups, final=final)
         if groups not in self._known:
@@ -145,7 +153,8 @@ class Builder:
     def _shifts(self, groups: frozenset[str], means: Means) -> Shifts:
         shifts = self._expected(groups, means)
         graph = with_shifts(self.lowering.graph, shifts)
-        for node, missing in means.missing(self.lowering.build(groups, graph)).items():
+        model = self.lowering.build(groups, graph, final=not self._emulated)
+        for node, missing in means.missing(model).items():
             shifts[node] = shifts.get(node, 0.0) + missing
         return shifts
 

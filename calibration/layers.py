@@ -22,8 +22,8 @@ LAYER_OPS: Final = ("MatMul", "Gemm", "Conv")
 CONTAINERS: Final = frozenset({"model", "backbone", "encoder", "module"})
 """Parts of a weight's name that only say that it is part of a model."""
 LEAVES: Final = frozenset({"weight", "bias"})
-PREPARATION: Final = frozenset({"view"})
-"""Parts of the names of constants that are geometry: what arch xec computes of the raw light."""
+PREPARATION: Final = frozenset({"view", "outer_fine"})
+"""Parts of the names of constants that are geometry: what networks compute of the raw light."""
 UNNAMED: Final = "unnamed"
 
 

@@ -18,7 +18,15 @@ from calibration.layers import Layer
 from calibration.selection import take
 from xec_deploy.parity.events import ParityEvents
 
-__all__ = ["Observation", "channel_means", "multiply_adds", "observe", "open_session", "run_events"]
+__all__ = [
+    "Observation",
+    "channel_means",
+    "multiply_adds",
+    "observe",
+    "open_session",
+    "run_events",
+    "with_outputs",
+]
 
 BATCH: Final = 4
 """Events a step: all activations of a step are in memory at once."""
@@ -99,7 +107,7 @@ def observe(
     channels_first = {layer.activation for layer in layers if layer.op == "Conv"}
     histograms = {name: StreamingHistogram() for name in tensors}
     maxima: dict[str, NDArray[np.float32]] = {}
-    session = _with_outputs(graph.model, tensors, threads)
+    session = open_session(with_outputs(graph.model, tensors), threads=threads, optimised=False)
     for values in run_events(session, tensors, events):
         for name, value in zip(tensors, values, strict=True):
             histograms[name].update(value)
@@ -135,7 +143,7 @@ def channel_means(
         For ONNX Runtime.
     """
     names = list(dict.fromkeys(tensors))
-    session = _with_outputs(model, names, threads)
+    session = open_session(with_outputs(model, names), threads=threads, optimised=False)
     sums: dict[str, NDArray[np.float64]] = {}
     for values in run_events(session, names, events):
         for name, value in zip(names, values, strict=True):
@@ -148,7 +156,9 @@ def channel_means(
 
 def multiply_adds(graph: Graph, layers: Sequence[Layer], events: ParityEvents) -> dict[str, int]:
     """Return layer (its ``node``) -> multiply-adds an event, from the shapes of one of them."""
-    session = _with_outputs(graph.model, [layer.node for layer in layers], 1)
+    session = open_session(
+        with_outputs(graph.model, [layer.node for layer in layers]), optimised=False
+    )
     one = take(events, slice(0, 1))
     (values,) = run_events(session, [layer.node for layer in layers], one)
     return {
@@ -162,13 +172,12 @@ def _channels_of(layer: Layer) -> int:
     return 1 if layer.op == "Conv" else -1
 
 
-def _with_outputs(
-    model: onnx.ModelProto, tensors: Sequence[str], threads: int
-) -> onnxruntime.InferenceSession:
+def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    """Return a copy of a graph that has some of its tensors as outputs too."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     known = {value.name for value in [*model.graph.input, *model.graph.output]}
     copy.graph.output.extend(
         helper.make_empty_tensor_value_info(name) for name in tensors if name not in known
     )
-    return open_session(copy, threads=threads, optimised=False)
+    return copy

@@ -53,7 +53,7 @@ class Options:
     method: Method | Literal["auto"] = AUTO
     smooth: bool = True
     correct: bool = True
-    rest: Half | Literal["fp32"] | None = None
+    rest: Literal["fp32", "fp16", "bf16"] | None = None
     events: int = 512
     judged: int = 256
     seed: int = 1
@@ -62,8 +62,12 @@ class Options:
     threads: int = 1
 
     @property
+    def rest_name(self) -> str:
+        """What is not in int8, by name."""
+        return self.rest or ("fp16" if self.target == "tensorrt" else "fp32")
+
+    @property
     def rest_half(self) -> Half | None:
         """The 16-bit format of what is not in int8; None for float32."""
-        if self.rest is None:
-            return "fp16" if self.target == "tensorrt" else None
-        return None if self.rest == "fp32" else self.rest
+        name = self.rest_name
+        return None if name == "fp32" else name

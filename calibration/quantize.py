@@ -109,14 +109,24 @@ def quantize_bundle(
             fix="Pass NAME.xec of xec-deploy export.",
         )
     gate = load_gates().of(precision)
-    task = Task(bundle, data, options, progress)
+    task = Task(bundle, data, precision, options, progress)
     name = graph_name(precision, options.target)
+    if precision == "int8" and options.target == "cpu" and options.rest == "fp16":
+        raise UsageError(
+            "no processor computes in fp16 here", fix="Pass --rest bf16 or --rest fp32."
+        )
+    if not task.layers:
+        raise CheckFailed(
+            "int8 beside bf16 pays for no layer of the network: weights are few beside activations",
+            where=str(bundle.path),
+            fix="Pass --rest fp32, or --precision bf16.",
+        )
     if precision == "int8":
         rest = task.rest(options.rest_half)
         calibrated = task.calibrated(gate, rest, stored_record(bundle, name))
         builder, layers, errors = calibrated.builder, task.layers, calibrated.errors
     else:
-        rest = calibrated = errors = None
+        calibrated = errors = None
         builder, layers = task.halves(precision), task.inner
     worth = task.worth(layers)
     if options.sensitivity and errors is None:
@@ -145,7 +155,7 @@ def quantize_bundle(
         methods=calibrated.methods if calibrated else {},
         record=calibrated.record if calibrated else None,
         reused=calibrated.reused if calibrated else False,
-        rest=rest.half if rest else "fp32",
+        rest=options.rest_name if precision == "int8" else "fp32",
         file=f"{name}.onnx",
     )
     model = builder.build(frozenset(choice.low), final=True)

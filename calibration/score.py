@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
-from calibration.observe import open_session, run_events
+from calibration.opening import Opener, Run, onnxruntime_opener
 from calibration.selection import take
 from xec_deploy.bundle import GoldenEvents, Manifest, worst_difference
 from xec_deploy.bundle.engine import OPENING_EVENTS
@@ -20,10 +19,6 @@ from xec_deploy.parity.events import ParityEvents, golden_events
 from xec_deploy.parity.metrics import Outputs, compare
 
 __all__ = ["Judge", "Score"]
-
-BATCH: Final = 16
-
-Run = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]], Any]
 
 
 @dataclass(frozen=True)
@@ -85,10 +80,10 @@ class Judge:
         Events that no calibration has seen.
     golden
         Golden events of the bundle, some of them far from any real one; None without.
-    threads
-        For ONNX Runtime.
+    opener
+        Loads the graphs that are compared.
     outputs
-        Of the reference on ``events``, if they are known.
+        Of the reference on ``events``, if they are known; ONNX Runtime computes them else.
     """
 
     def __init__(
@@ -98,13 +93,14 @@ class Judge:
         events: ParityEvents,
         *,
         golden: GoldenEvents | None = None,
-        threads: int = 1,
+        opener: Opener | None = None,
         outputs: Outputs | None = None,
     ) -> None:
-        self._model, self._manifest, self._threads = reference, manifest, threads
+        self._model, self._manifest = reference, manifest
+        self._open = opener or onnxruntime_opener()
         self._golden = golden
         if outputs is None:
-            outputs = _run(open_session(reference, threads=threads), manifest, events)
+            outputs = onnxruntime_opener()(reference)(events.npho, events.time, events.dead)
         values = {name: value.astype(np.float64) for name, value in outputs.items()}
         self._sets = [_Set(events, values)]
         if golden is not None:
@@ -125,14 +121,13 @@ class Judge:
             self._manifest,
             take(self.events, rows),
             golden=self._golden,
-            threads=self._threads,
+            opener=self._open,
             outputs={name: values[rows] for name, values in self._sets[0].reference.items()},
         )
 
-    def score(self, model: onnx.ModelProto, *, optimised: bool = True) -> Score:
-        """Return how far a graph, run with ONNX Runtime, is from the reference."""
-        session = open_session(model, threads=self._threads, optimised=optimised)
-        return self._score([_run(session, self._manifest, part.events) for part in self._sets])
+    def score(self, model: onnx.ModelProto) -> Score:
+        """Return how far a graph is from the reference."""
+        return self.score_engine(self._open(model))
 
     def score_engine(self, run: Run) -> Score:
         """Return how far an engine is: ``run`` takes npho, time, dead of some events."""
@@ -172,11 +167,3 @@ class Judge:
         values = {name: value[: len(head)] for name, value in outputs[-1].items()}
         worst = worst_difference(self._manifest, head.outputs, values)
         return max(worst.values()) / load_gates().single_event
-
-
-def _run(
-    session: onnxruntime.InferenceSession, manifest: Manifest, events: ParityEvents
-) -> dict[str, NDArray[Any]]:
-    names = list(manifest.output_names)
-    parts = list(run_events(session, names, events, BATCH))
-    return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}

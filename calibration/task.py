@@ -12,11 +12,13 @@ from calibration.halves import Half
 from calibration.layers import Layer, find_layers, last_layers
 from calibration.lowering import Halves, Rest, members
 from calibration.observe import multiply_adds
-from calibration.options import Options, Progress
+from calibration.opening import Opener, onnxruntime_opener, openvino_opener
+from calibration.options import Options, Precision, Progress
 from calibration.score import Judge
 from calibration.search import search
 from calibration.selection import Selection, select_events, with_dead_channels
 from calibration.simplify import prepare
+from calibration.worthwhile import pays
 from xec_deploy.bundle import Bundle
 from xec_deploy.bundle.onnx_file import canonical_hash, load_onnx
 from xec_deploy.errors import UsageError, nearest
@@ -35,6 +37,8 @@ class Task:
         The folder of a regressor.
     data
         Files of events to calibrate and judge with.
+    precision
+        Wanted.
     options
         See `calibration.Options`.
     progress
@@ -50,6 +54,7 @@ class Task:
         self,
         bundle: Bundle,
         data: Sequence[str],
+        precision: Precision,
         options: Options,
         progress: Progress = lambda _text, _count: None,
     ) -> None:
@@ -63,10 +68,17 @@ class Task:
             if name not in groups:
                 raise UsageError(f"the network has no group {name!r}", fix=nearest(name, groups))
         self.layers = tuple(one for one in everything if one.group not in options.keep)
-        """Layers that may be in low precision."""
+        """Layers that may be in low precision; in int8 beside bf16 those where that pays."""
         self.last = tuple(one.node for one in last_layers(self.graph, everything))
         """Layers (their ``node``) that make the results."""
-        self.inner = tuple(one for one in self.layers if one.node not in self.last)
+        self.with_bf16 = (precision, options.target, options.rest) == ("int8", "cpu", "bf16")
+        """Whether an engine with bfloat16 on processors is needed."""
+        if self.with_bf16:
+            costs = self.costs
+            self.layers = tuple(one for one in self.layers if pays(one, costs, self.graph))
+        self.inner = tuple(
+            one for one in everything if one.group not in options.keep and one.node not in self.last
+        )
         """Layers that may be in 16 bits: the results themselves stay in float32."""
 
     def count(self, graphs: int) -> None:
@@ -88,6 +100,16 @@ class Task:
         return with_dead_channels(self.selection.calibration, most, self.options.seed)
 
     @cached_property
+    def opener(self) -> Opener:
+        """What runs the graphs that are made.
+
+        ONNX Runtime has no bfloat16 on CPUs; other 16-bit graphs are emulated.
+        """
+        if self.with_bf16:
+            return openvino_opener(self.options.threads, "bf16")
+        return onnxruntime_opener(self.options.threads)
+
+    @cached_property
     def judge(self) -> Judge:
         """The fp32 graph on the other events."""
         return Judge(
@@ -95,13 +117,13 @@ class Task:
             self.bundle.manifest,
             self.selection.judged,
             golden=self.bundle.golden,
-            threads=self.options.threads,
+            opener=self.opener,
         )
 
     @cached_property
     def costs(self) -> dict[str, int]:
         """Layer (its ``node``) -> multiply-adds an event."""
-        return multiply_adds(self.graph, self.layers, self.calibration)
+        return multiply_adds(self.graph, find_layers(self.graph), self.calibration)
 
     def worth(self, layers: Sequence[Layer]) -> dict[str, int]:
         """Return group -> multiply-adds an event."""
@@ -117,18 +139,34 @@ class Task:
 
     def halves(self, half: Half) -> Builder:
         """Return what makes graphs in a 16-bit format."""
-        return Builder(Halves(self.graph, self.inner, half), self._means)
+        emulated = not self.with_bf16
+        return Builder(Halves(self.graph, self.inner, half), self._means, emulated=emulated)
 
     @cached_property
     def _means(self) -> Means | None:
         if not self.options.correct:
             return None
-        return Means(self.graph, self.layers, self.last, self.calibration, self.options.threads)
+        return Means(
+            self.graph,
+            self.inner,
+            self.last,
+            self.calibration,
+            self.opener,
+            self.options.threads,
+        )
 
     def rest(self, half: Half | None) -> Rest | None:
-        """Return what can be in a 16-bit format within its gate; None for no format."""
+        """Return what can be in a 16-bit format within its gate; None for no format.
+
+        OpenVINO computes float32 in bf16 as it is, which is faster than casts in the graph, but
+        everywhere: if the results take that, the graph stays in float32.
+        """
         if half is None:
             return None
+        if self.with_bf16:
+            hinted = self.judge.score(self.halves(half).build(frozenset(), final=True))
+            if hinted.worst <= load_gates().of(half):
+                return None
         found = search(
             self.halves(half),
             self.judge,
@@ -152,6 +190,7 @@ class Task:
             gate,
             last=self.last,
             rest=rest,
+            opener=self.opener,
             model_hash=canonical_hash(self.source),
             stored=stored,
             options=self.options,

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from calibration import Options, quantize_bundle
 from xec_deploy import open_bundle
 from xec_deploy.backends import RunOptions
-from xec_deploy.bundle import shipped_bundle
+from xec_deploy.bundle import add_graph, shipped_bundle
 from xec_deploy.bundle.onnx_file import load_onnx
+from xec_deploy.checks import run_checks
 from xec_deploy.errors import CheckFailed, UsageError
 from xec_deploy.gates import load_gates
 
@@ -68,6 +70,31 @@ def test_ranges_are_reused_only_for_the_same_question(quantised, events_file):
     changed = quantize_bundle(open_bundle(path), "int8", [str(events_file)], other)
     assert not changed.reused
     assert changed.record.method == "minmax"
+
+
+def test_the_rest_of_an_int8_graph(events_file, tmp_path):
+    """It is in fp16 for TensorRT."""
+    path = fresh(tmp_path)
+    options = Options(target="tensorrt", events=80, judged=100, method="minmax")
+    result = quantize_bundle(open_bundle(path), "int8", [str(events_file)], options)
+    assert result.rest == "fp16"
+    assert result.choice.score.worst <= load_gates().of("int8")
+    types = {tensor.data_type for tensor in load_onnx(path / result.file).graph.initializer}
+    assert {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8} <= types
+    checked = run_checks(path, ids={"E16", "E17"}, graphs={"int8-trt"})
+    assert [one.status for graph in checked.graphs for one in graph.results] == ["passed"] * 2
+
+
+def test_the_rest_is_computed_as_it_was_judged(quantised):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed (extra openvino)")
+    # All of this network in bf16 is far from its reference.
+    bundle = open_bundle(quantised[0])
+    origin = bundle.manifest.graphs["int8-cpu"].origin
+    bundle.backend("openvino", precision="int8")
+    changed = add_graph(bundle, "int8-cpu", bundle.graph("int8-cpu"), {**origin, "rest": "bf16"})
+    with pytest.raises(CheckFailed, match="detector sigma"):
+        changed.backend("openvino", precision="int8")
+    add_graph(changed, "int8-cpu", changed.graph("int8-cpu"), origin)
 
 
 def test_kept_groups_stay_in_float(events_file, tmp_path):

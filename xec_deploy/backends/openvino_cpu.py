@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 from xec_deploy.backends.base import DEFAULT_BATCH, RunOptions
 from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner, Session
 from xec_deploy.backends.cores import granted_cores
-from xec_deploy.backends.openvino_graph import openvino_core, read_graph
+from xec_deploy.backends.openvino_graph import keep_reductions_apart, openvino_core, read_graph
+from xec_deploy.backends.openvino_split import split_results
 from xec_deploy.errors import BundleError
 
 __all__ = ["OpenVinoBackend"]
@@ -26,7 +29,7 @@ class OpenVinoBackend(BatchedBackend):
 
     The graph is compiled for batches of one size, which is faster than a variable one by up to
     half: a shorter batch is filled up.  An event's results depend on the size of the batch, but
-    not on how many events are asked for.
+    not on how many events are asked for.  In bfloat16 the last layers stay in float32.
 
     Raises
     ------
@@ -44,33 +47,46 @@ class OpenVinoBackend(BatchedBackend):
         sessions = options.sessions or 1
         threads = options.threads or max(1, granted_cores() // sessions)
         batch = options.batch or DEFAULT_BATCH
-        self.options = RunOptions("cpu", batch, sessions, threads, options.precision)
+        self.options = replace(
+            options, device="cpu", batch=batch, sessions=sessions, threads=threads
+        )
         core = openvino_core()
         model, self._outputs = read_graph(core, graph, batch)
         # A graph that says itself what is in bfloat16 has been judged so, not rounded everywhere.
-        hint = "f32" if _has_bfloat16(model) else PRECISION_HINTS.get(options.precision, "f32")
+        asked = options.rest if options.precision not in PRECISION_HINTS else options.precision
+        hint = "f32" if _has_bfloat16(model) else PRECISION_HINTS.get(asked, "f32")
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT" if sessions > 1 else "LATENCY",
             "NUM_STREAMS": sessions,
             "INFERENCE_NUM_THREADS": sessions * threads,
-            "INFERENCE_PRECISION_HINT": hint,
             # Jobs that share a node would all be pinned to its first cores.
             "ENABLE_CPU_PINNING": False,
             "PERF_COUNT": profile,
         }
+        # In bfloat16 results would be written in eight bits: they are made apart.
+        parts = (hint != "f32" and split_results(model)) or (model,)
+        hints = [hint, "f32"][: len(parts)]
         try:
-            self.compiled = core.compile_model(model, "CPU", config)
+            compiled = []
+            for part, precision in zip(parts, hints, strict=True):
+                keep_reductions_apart(part)
+                part_config = config | {"INFERENCE_PRECISION_HINT": precision}
+                compiled.append(core.compile_model(part, "CPU", part_config))
         except RuntimeError as error:
             raise BundleError(
                 f"openvino cannot load the graph ({' '.join(str(error).split())[:300]})",
                 where=str(graph),
             ) from error
-        self._inputs = [port.any_name for port in self.compiled.inputs]
-        self.requests = [self.compiled.create_infer_request() for _ in range(sessions)]
+        self._inputs = [port.any_name for port in compiled[0].inputs]
+        self._requests = [_requests(compiled) for _ in range(sessions)]
         self._run = BatchRunner(
-            [_session(item, len(self._outputs)) for item in self.requests], batch, pad=True
+            [_session(chain, len(self._outputs)) for chain in self._requests], batch, pad=True
         )
-        self._hint = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        self._hint = str(compiled[0].get_property("INFERENCE_PRECISION_HINT").get_type_name())
+
+    def profile(self) -> list[Any]:
+        """Return what OpenVINO measured of each node in the first session's last batch."""
+        return [node for request in self._requests[0] for node in request.get_profiling_info()]
 
     def describe(self) -> dict[str, Any]:
         """Return settings for the provenance."""
@@ -93,10 +109,23 @@ def _has_bfloat16(model: Any) -> bool:
     )
 
 
-def _session(request: Any, outputs: int) -> Session:
+def _requests(compiled: list[Any]) -> list[Any]:
+    """Return a request to each part of a graph, each reading what the one before writes."""
+    requests = [part.create_infer_request() for part in compiled]
+    for before, after in pairwise(requests):
+        after.set_input_tensor(0, before.get_output_tensor(0))
+    return requests
+
+
+def _session(chain: list[Any], outputs: int) -> Session:
+    first, *others = chain
+    last = chain[-1]
+
     def run(part: Arrays) -> list[NDArray[np.float32]]:
         # Without copies in; results are copied, as the request writes the next ones over them.
-        request.infer(list(part), share_inputs=True, share_outputs=True)
-        return [request.get_output_tensor(index).data.copy() for index in range(outputs)]
+        first.infer(list(part), share_inputs=True, share_outputs=True)
+        for request in others:
+            request.infer(share_inputs=True, share_outputs=True)
+        return [last.get_output_tensor(index).data.copy() for index in range(outputs)]
 
     return run
