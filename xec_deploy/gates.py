@@ -136,6 +136,8 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     found = dict(base)
     for key, value in over.items():
         inner = base.get(key)
-        both = isinstance(value, dict) and isinstance(inner, dict)
-        found[key] = _merged(inner, value) if both else value
+        if isinstance(value, dict) and isinstance(inner, dict):
+            found[key] = _merged(inner, value)
+        else:
+            found[key] = value
     return found

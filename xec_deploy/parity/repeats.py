@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,7 +130,7 @@ def repeat_batches(
     subject: Subject,
     base: Base,
     bundle: Bundle,
-    checkpoint: str | None,
+    checkpoint: str | PathLike[str] | None,
     tell: Tell,
 ) -> Iterator[Repeat | NotRun]:
     """Run the events again as they were, shuffled, and in batches of other sizes."""
@@ -161,7 +162,7 @@ def repeat_opening(
     subject: Subject,
     base: Base,
     bundle: Bundle,
-    checkpoint: str | None,
+    checkpoint: str | PathLike[str] | None,
     tell: Tell,
 ) -> Iterator[Repeat | NotRun]:
     """Run the events through the engine opened anew, and through one built anew."""

@@ -60,10 +60,12 @@ class ParityReport:
     @property
     def passed(self) -> bool:
         """Whether there was something to compare and every gate is kept."""
-        parts = (*self.comparisons, *self.repeats, *self.preprocessing, *self.macro)
         return (
             bool(self.comparisons)
-            and all(part.passed for part in parts)
+            and all(part.passed for part in self.comparisons)
+            and all(part.passed for part in self.repeats)
+            and all(part.passed for part in self.preprocessing)
+            and all(part.passed for part in self.macro)
             and not any(part.failed for part in self.not_run)
         )
 

@@ -169,13 +169,13 @@ def _open_all(
         except XecError as error:
             refused.append((wanted, error))
     running = {wanted.engine for wanted, _ in loaded}
-    for wanted, error in refused:
+    for wanted, problem in refused:
         # An engine that was asked for and can do nothing at all is no row to be overlooked.
         if not running or (named is not None and wanted.engine not in running):
-            raise error
+            raise problem
     return loaded, [
-        NotRun(wanted.engine, wanted.device, wanted.precision, sentence(error))
-        for wanted, error in refused
+        NotRun(wanted.engine, wanted.device, wanted.precision, sentence(problem))
+        for wanted, problem in refused
     ]
 
 

@@ -58,7 +58,8 @@ class RowSummary:
     @property
     def passed(self) -> bool:
         """Whether every gate is kept."""
-        return all(part.passed for part in (*self.comparisons, *self.repeats))
+        compared = all(part.passed for part in self.comparisons)
+        return compared and all(part.passed for part in self.repeats)
 
 
 @dataclass(frozen=True)
