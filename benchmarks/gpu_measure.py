@@ -126,16 +126,21 @@ def parity(
             "spread": float(off.std(axis=0).max()),
             "largest": float(np.abs(off).max()),
         }
-        found[name] = {key: float(f"{value:.3g}") for key, value in entry.items()}
+        found[name] = {key: _short(value) for key, value in entry.items()}
         if not assumed:
             largest = max(entry["bias"], entry["spread"])
             worst = max(worst, largest if np.isfinite(largest) else np.inf)
     return {
         "outputs": found,
-        "sigma": float(f"{worst:.3g}"),
+        "sigma": _short(worst),
         "gate": gate,
         "passes": bool(worst < gate),
     }
+
+
+def _short(value: float) -> float | None:
+    """Return three digits; None for what is no number, which JSON does not have."""
+    return float(f"{value:.3g}") if np.isfinite(value) else None
 
 
 def spread_of_rates(rates: Mapping[int, float]) -> dict[str, float]:

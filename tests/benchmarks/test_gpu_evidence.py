@@ -124,4 +124,5 @@ def test_parity_is_in_resolutions_and_nan_does_not_pass():
     assert found["outputs"]["timing"]["bias"] == pytest.approx(0.1, rel=1e-2)
     assert not found["passes"]
     broken = {**exact, "timing": exact["timing"] * np.nan}
-    assert not parity(bundle.manifest, "int8", expected, broken)["passes"]
+    found = parity(bundle.manifest, "int8", expected, broken)
+    assert (found["passes"], found["sigma"]) == (False, None)
