@@ -30,7 +30,7 @@ from xec_deploy.engines import EngineOptions, build_engine
 from xec_deploy.errors import CheckFailed
 from xec_deploy.tensorrt import installed_flavours
 
-__all__ = ["add_int8_graph", "measure_backend", "measure_engine", "measure_module"]
+__all__ = ["add_graph", "measure_backend", "measure_engine", "measure_module"]
 
 
 def measure_module(
@@ -236,27 +236,35 @@ def _files(
     return best
 
 
-def add_int8_graph(made: Prepared, request: Request, folder: Path, found: Findings) -> None:
-    """Add the int8 graph for TensorRT, which only its stages need."""
-    if "int8-trt" in made.bundle.manifest.graphs:
+def add_graph(
+    made: Prepared, request: Request, precision: str, folder: Path, found: Findings
+) -> None:
+    """Add the graph of a precision to the bundle, in which layers are chosen by the gate.
+
+    Where that takes too long the stages that need it have no graph; torch then rounds every layer
+    but the last ones.
+    """
+    name = "int8-trt" if precision == "int8" else precision
+    if name in made.bundle.manifest.graphs:
         found.add(graph="was there")
         return
-    if not installed_flavours():
+    if precision == "int8" and not installed_flavours():
         sys.exit("no TensorRT is installed that could run it")
-    # Late: quantising is heavy, and only this stage does it.
+    # Late: quantising is heavy, and only these stages do it.
     from calibration import Options, quantize_bundle  # noqa: PLC0415
 
     count = request.sizes.simulated
     options = Options(
         target="tensorrt",
         method="percentile",
-        events=max(8, count // 6),
-        judged=max(4, count // 12),
+        events=max(8, min(256, count // 6)),
+        judged=max(4, min(64, count // 12)),
         threads=granted_cores(),
     )
     start = time.perf_counter()
-    quantize_bundle(made.bundle, "int8", [str(folder / "simulated.root")], options)
-    found.add(graph="made", seconds_to_make=round(time.perf_counter() - start, 1))
+    data = [str(folder / "simulated.root")]
+    made_of = quantize_bundle(made.bundle, precision, data, options)  # type: ignore[arg-type]
+    found.add(graph=made_of.precision, seconds_to_make=round(time.perf_counter() - start, 1))
 
 
 def measure_engine(

@@ -10,8 +10,9 @@ from gpu_running import Stage
 
 __all__ = ["Request", "Sizes", "stages"]
 
-TORCH_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 FLAVOURS = ("tensorrt", "rtx")
+LIMITS = {"graph": 100, "bf16": 120}
+"""Seconds of stages that search or compile, by the end of their names."""
 ENGINE_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
@@ -55,17 +56,16 @@ class Request:
 def stages(request: Request) -> list[Stage]:
     """Return all stages in order, those that say most first."""
     ready = ("prepare",)
+    names = (
+        *("eager-fp32", "torch-fp32", "torch-tf32", "onnxruntime-fp32", "compile-bf16"),
+        *("eager-tf32", "bf16-graph", "torch-bf16", "fp16-graph", "torch-fp16"),
+        *("onnxruntime-fp16", "onnxruntime-tf32", "int8-graph"),
+    )
     every = [
         Stage("versions", 60),
         Stage("prepare", 240, ("versions",)),
         Stage("ceilings", 60, ("versions",)),
-        Stage("eager-fp32", 60, ready),
-        *(Stage(f"torch-{name}", 60, ready) for name in TORCH_PRECISIONS),
-        Stage("onnxruntime-fp32", 60, ready),
-        Stage("compile-bf16", 150, ready),
-        Stage("eager-tf32", 60, ready),
-        *(Stage(f"onnxruntime-{name}", 60, ready) for name in ("tf32", "fp16")),
-        Stage("int8-graph", 120, ready),
+        *(Stage(name, LIMITS.get(name.partition("-")[2], 60), ready) for name in names),
         *(stage for flavour in FLAVOURS for stage in _engine_stages(flavour)),
     ]
     if request.device == "cpu":

@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 
 from xec_deploy.backends.measure import RawEvents
 from xec_deploy.backends.torch_graph import TorchGraph
-from xec_deploy.backends.torch_precision import HALVES, graph_in
 from xec_deploy.bench.products import matrix_flops
-from xec_deploy.bundle import Bundle, add_graph, open_bundle, shipped_bundle
-from xec_deploy.bundle.onnx_file import load_onnx
+from xec_deploy.bundle import Bundle, open_bundle, shipped_bundle
 from xec_deploy.events import open_events
 from xec_deploy.simulation import SimulationConfig, write_simulation
 
@@ -98,7 +96,7 @@ def prepare(
         config = SimulationConfig(seed=SEED, first_run=RUN)
         write_simulation(raw, config, sizes.simulated, threads=threads)
     source, checkpoint = _network(folder, network, sizes, bundle, checkpoint, raw)
-    opened = _with_halves(folder, source)
+    opened = _copy(folder, source)
     data = folder / "events.root"
     _repeat(raw, data, sizes.events)
     events = _first(raw, sizes.compared)
@@ -184,21 +182,12 @@ def _small(path: Path) -> None:
     save_regressor(path, model, normalisation=NORMALISATION)
 
 
-def _with_halves(folder: Path, source: Path) -> Bundle:
-    """Copy a bundle and add graphs in 16 bits, all layers but the last, if it has none."""
+def _copy(folder: Path, source: Path) -> Bundle:
+    """Copy a bundle, to which graphs are added."""
     target = folder / "network.xec"
     if target.is_dir():
         shutil.rmtree(target)
-    shutil.copytree(source, target)
-    bundle = open_bundle(target)
-    for half in HALVES:
-        if half in bundle.manifest.graphs:
-            continue
-        file = folder / f"{half}.onnx"
-        file.write_bytes(graph_in(load_onnx(bundle.graph()), half).SerializeToString())
-        bundle = add_graph(bundle, half, file, {"method": "every layer but the last"})
-        file.unlink()
-    return bundle
+    return open_bundle(shutil.copytree(source, target))
 
 
 def _repeat(raw: Path, data: Path, count: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from gpu_engines import (
-    add_int8_graph,
+    add_graph,
     measure_backend,
     measure_engine,
     measure_module,
@@ -48,8 +48,8 @@ def run_stage(name: str, folder: Path, request: Request, found: Findings) -> Non
         found.add(**made)
     elif name == "ceilings":
         ceilings(request.device, found.add, size=request.product_size, mib=request.copy_mib)
-    elif name == "int8-graph":
-        add_int8_graph(prepared(folder), request, folder, found)
+    elif precision == "graph":
+        add_graph(prepared(folder), request, kind, folder, found)
     elif kind in {"eager", "compile"}:
         measure_module(
             prepared(folder), request, precision, found, folder, compiled=kind == "compile"
