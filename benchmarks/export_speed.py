@@ -216,7 +216,7 @@ def profile_openvino(path: Path, batch: int, precision: str) -> dict[str, float]
     least: dict[tuple[str, str], float] = {}
     for _ in range(20):
         backend.run(*given)
-        for record in backend.requests[0].get_profiling_info():
+        for record in backend.profile():
             key = (record.node_type, record.node_name)
             least[key] = min(least.get(key, np.inf), record.real_time.total_seconds())
     return _by_op(least)

@@ -11,7 +11,7 @@ import openvino
 from xec_deploy.backends.openvino_norms import join_norms
 from xec_deploy.errors import BundleError
 
-__all__ = ["openvino_core", "read_graph"]
+__all__ = ["keep_reductions_apart", "openvino_core", "read_graph"]
 
 
 @lru_cache(maxsize=1)
@@ -31,7 +31,7 @@ def read_graph(core: openvino.Core, graph: Path, batch: int) -> tuple[Any, list[
     Returns
     -------
     model
-        Its outputs begin with the graph's.
+        With the graph's outputs; to be compiled after :func:`keep_reductions_apart`.
     outputs
         Names of the graph's outputs.
 
@@ -45,7 +45,6 @@ def read_graph(core: openvino.Core, graph: Path, batch: int) -> tuple[Any, list[
         model.reshape({port.any_name: [batch, *_rest(port)] for port in model.inputs})
         outputs = [port.any_name for port in model.outputs]
         join_norms(model)
-        _keep_reductions_apart(model)
     except RuntimeError as error:
         raise BundleError(
             f"openvino cannot read the graph ({' '.join(str(error).split())[:300]})",
@@ -54,7 +53,7 @@ def read_graph(core: openvino.Core, graph: Path, batch: int) -> tuple[Any, list[
     return model, outputs
 
 
-def _keep_reductions_apart(model: Any) -> None:
+def keep_reductions_apart(model: Any) -> None:
     """Let reductions over the last of three axes be results too.
 
     The CPU plugin (2026.4) joins such a reduction with following products and sums, and takes one

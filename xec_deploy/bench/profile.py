@@ -105,7 +105,7 @@ def _openvino(graph: Path, options: RunOptions, events: RawEvents) -> Counter[st
         backend.run(*events)
         if run == 0:
             continue
-        for node in backend.requests[0].get_profiling_info():
+        for node in backend.profile():
             times[node.node_type] += node.real_time.total_seconds()
     return times
 
