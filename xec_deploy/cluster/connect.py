@@ -43,6 +43,8 @@ def connect(where: str) -> Iterator[tuple[Client, int | None]]:
     UsageError
         If it is none of them, or no scheduler answers.
     """
+    # Lines of the scheduler on every connection say nothing to who typed a command.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     kind, _, rest = where.partition(":")
     cluster: Any = where
     cores = None
@@ -62,8 +64,8 @@ def _local(number: str, stack: ExitStack) -> tuple[Any, int]:
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        # Nobody looks at a dashboard of a command, and its port may be taken.
-        dashboard_address=None,
+        # Any free port: the usual one may be taken, and nobody looks at a command's dashboard.
+        dashboard_address=":0",
         silence_logs=logging.ERROR,
         local_directory=stack.enter_context(TemporaryDirectory(prefix="xec-dask-")),
     )

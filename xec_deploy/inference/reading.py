@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from xec_deploy.errors import InputError, UsageError, XecError
 from xec_deploy.events import Column, EventBatch, EventFile, FileWatch, InputFile, SensorArrays
@@ -42,6 +43,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+COLLECT_AFTER: Final = 64
+"""Files whose closed objects may stand: they refer to each other in circles, and where the list of
+inputs is long the interpreter waits for hundreds of files until it looks for such."""
 FORCE = "Pass --force to replace it, or choose another output."
 
 
@@ -119,7 +123,7 @@ def read_targets(
     stop
         Ends the iteration after the present batch.
     """
-    blocks = BlockMemory()
+    blocks, read = BlockMemory(), 0
     for target in targets:
         started = now()
         if target.path.exists() and not job.options.force:
@@ -127,6 +131,9 @@ def read_targets(
             continue
         for number, item in enumerate(target.items):
             yield from _read_item(job, target, number, item, memory, executor, blocks, stop)
+            read += 1
+            if read % COLLECT_AFTER == 0:
+                gc.collect()
             if stop:
                 return
         yield TargetDone(target, started)
