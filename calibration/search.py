@@ -17,7 +17,7 @@ import onnx
 
 from calibration.score import Judge, Score
 
-__all__ = ["QUICK_EVENTS", "Choice", "GroupError", "search", "sensitivity"]
+__all__ = ["MARGIN", "QUICK_EVENTS", "Choice", "GroupError", "search", "sensitivity"]
 
 MARGIN: Final = 0.9
 """Share of the gate a choice may use: the judged events are a sample."""

@@ -15,7 +15,7 @@ from calibration.observe import multiply_adds
 from calibration.opening import Opener, onnxruntime_opener, openvino_opener
 from calibration.options import Options, Precision, Progress
 from calibration.score import Judge
-from calibration.search import search
+from calibration.search import MARGIN, search
 from calibration.selection import Selection, select_events, with_dead_channels
 from calibration.simplify import prepare
 from calibration.worthwhile import pays
@@ -159,13 +159,13 @@ class Task:
         """Return what can be in a 16-bit format within its gate; None for no format.
 
         OpenVINO computes float32 in bf16 as it is, which is faster than casts in the graph, but
-        everywhere: if the results take that, the graph stays in float32.
+        everywhere: if that passes the gate of int8, the graph stays in float32.
         """
         if half is None:
             return None
         if self.with_bf16:
             hinted = self.judge.score(self.halves(half).build(frozenset(), final=True))
-            if hinted.worst <= load_gates().of(half):
+            if hinted.worst <= load_gates().of("int8") * MARGIN:
                 return None
         found = search(
             self.halves(half),
