@@ -62,7 +62,7 @@ class Options:
     threads: int = 1
 
     @property
-    def rest_name(self) -> str:
+    def rest_name(self) -> Literal["fp32", "fp16", "bf16"]:
         """What is not in int8, by name."""
         return self.rest or ("fp16" if self.target == "tensorrt" else "fp32")
 

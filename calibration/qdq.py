@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -145,9 +144,11 @@ def _exact(scales: NDArray[np.float32] | np.float32, half: Half | None) -> NDArr
     if half is None:
         return np.asarray(scales)
     low = HALVES[half].dtype
-    nearest = np.maximum(scales, np.float32(ml_dtypes.finfo(low).smallest_subnormal)).astype(low)
+    smallest = np.nextafter(np.array(0, low), np.array(1, low)).astype(np.float32)
+    nearest = np.maximum(scales, smallest).astype(low)
     larger = np.nextafter(nearest, np.array(np.inf, low))
-    return np.where(nearest.astype(np.float32) < scales, larger, nearest).astype(np.float32)
+    covering = np.where(nearest.astype(np.float32) < scales, larger, nearest)
+    return np.asarray(covering, np.float32)
 
 
 def _quantised_weight(graph: Graph, tensor: str, axis: int, half: Half | None) -> str:

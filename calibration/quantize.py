@@ -121,12 +121,12 @@ def quantize_bundle(
             where=str(bundle.path),
             fix="Pass --rest fp32, or --precision bf16.",
         )
+    calibrated = errors = None
     if precision == "int8":
         rest = task.rest(options.rest_half)
         calibrated = task.calibrated(gate, rest, stored_record(bundle, name))
         builder, layers, errors = calibrated.builder, task.layers, calibrated.errors
     else:
-        calibrated = errors = None
         builder, layers = task.halves(precision), task.inner
     worth = task.worth(layers)
     if options.sensitivity and errors is None:

@@ -37,4 +37,4 @@ def pays(layer: Layer, costs: Mapping[str, int], graph: Graph) -> bool:
     shape = list(graph.constants[layer.weight].dims)
     weights = shape[0] * shape[1]
     rows = costs[layer.node] // weights
-    return weights > EVENTS * rows * sum(shape)
+    return bool(weights > EVENTS * rows * sum(shape))
