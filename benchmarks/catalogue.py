@@ -91,7 +91,15 @@ CATALOGUE: dict[str, Benchmark] = {
         "cluster.md",
         ("benchmarks/scaling.py --json {json}",),
         quick="--events 800 --rounds 1",
-        full="--events 6000",
+        full="--events 12000",
+    ),
+    "scaling_large": Benchmark(
+        "Two processes, large network",
+        "The same with the network of 35.6 million weights.",
+        "cluster.md",
+        ("benchmarks/scaling.py --bundle {bundle} --json {json}",),
+        quick=None,
+        full="--events 320",
     ),
     "memory": Benchmark(
         "Memory of a long run",
@@ -107,6 +115,13 @@ CATALOGUE: dict[str, Benchmark] = {
         "inference.md",
         ("benchmarks/kill_test.py --json {json}",),
         quick="--kills 10",
+    ),
+    "dask_kill": Benchmark(
+        "Workers of a cluster killed at work",
+        "SIGKILL of Dask workers in the middle of a file; compared with a run on one machine.",
+        "cluster.md",
+        ("benchmarks/dask_kill.py --json {json}",),
+        quick="--events 2000 --kills 1",
     ),
     "batch_identity": Benchmark(
         "Whether the batch changes results",

@@ -242,9 +242,10 @@ def scaling(result: Mapping[str, Any]) -> Rows:
 def year_of_data(result: Mapping[str, Any]) -> Rows:
     """Hours of a year of data on N nodes."""
     nodes = [row["nodes"] for row in next(iter(result["tables"].values()))]
-    rows = [["[h]", *(f"{count} nodes" if count > 1 else "1 node" for count in nodes)]]
+    rows = [["[h]", *(f"{count} nodes" if count > 1 else "1 node" for count in nodes), "limits"]]
     for name, table in result["tables"].items():
-        rows.append([name, *(number(row["hours"]) for row in table)])
+        limits = (f"from {n} on {what}" for n, what in result["engines"][name]["limits_from_nodes"])
+        rows.append([name, *(number(row["hours"]) for row in table), ", ".join(limits)])
     return rows
 
 
@@ -279,4 +280,4 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Rows]] = {
         scaling,
         year_of_data,
     )
-}
+} | {"scaling_large": scaling}

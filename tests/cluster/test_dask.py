@@ -80,7 +80,7 @@ def cluster(tmp_path_factory):
         n_workers=2,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=":0",
         silence_logs=logging.CRITICAL,
         local_directory=tmp_path_factory.mktemp("dask"),
     ) as cluster:
