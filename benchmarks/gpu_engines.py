@@ -27,8 +27,10 @@ from xec_deploy.bundle import open_bundle
 from xec_deploy.bundle.engine import find_graph
 from xec_deploy.bundle.onnx_file import load_onnx
 from xec_deploy.engines import EngineOptions, build_engine
+from xec_deploy.engines.manifest import ENGINE_SUFFIX
+from xec_deploy.engines.store import FOLDER
 from xec_deploy.errors import CheckFailed
-from xec_deploy.tensorrt import installed_flavours
+from xec_deploy.tensorrt import FLAVOURS, installed_flavours
 
 __all__ = ["add_graph", "measure_backend", "measure_engine", "measure_module"]
 
@@ -280,6 +282,10 @@ def measure_engine(
     folder: Path,
 ) -> None:
     """Build a TensorRT engine for the GPU here, and run it."""
+    for other in FLAVOURS.keys() - {flavour}:
+        # Of engines that fit, the backend takes that of the first flavour installed.
+        for engine in (made.bundle.path / FOLDER).glob(f"*-{other}-*{ENGINE_SUFFIX}"):
+            engine.unlink()
     first, *others = request.batches
     profiles = ((1, first, first), *((batch // 2, batch, batch) for batch in others))
     built = build_engine(

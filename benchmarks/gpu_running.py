@@ -80,7 +80,8 @@ def run_stages(
     stages
         In order.
     folder
-        For findings, logs and outcomes; stages that succeeded in an earlier run are not repeated.
+        For findings, logs and outcomes; stages that succeeded in an earlier run are not repeated,
+        whether they are among ``stages`` or only needed by them.
     command
         Returns the command of a stage, given its name and the file for its findings.
     budget
@@ -92,16 +93,16 @@ def run_stages(
     -------
     outcomes
         Stage -> ``state`` (``done``, ``failed``, ``timed out``, ``not run``), ``seconds``, what it
-        found, and the ``reason`` where it did not succeed.
+        found, and the ``reason`` where it did not succeed; those of earlier runs included.
     """
     end = time.monotonic() + budget
-    kept = _kept(folder)
-    outcomes: dict[str, dict[str, Any]] = {}
+    # What this run does not reach before it is cut off stays as it was.
+    outcomes = _kept(folder)
     for stage in stages:
         missing = [n for n in stage.needs if outcomes.get(n, {}).get("state") != "done"]
         left = end - time.monotonic()
-        if kept.get(stage.name, {}).get("state") == "done":
-            outcome = kept[stage.name]
+        if outcomes.get(stage.name, {}).get("state") == "done":
+            outcome = outcomes[stage.name]
         elif missing:
             outcome = {"state": "not run", "reason": f"needs {missing[0]}"}
         elif left < 1:

@@ -58,6 +58,14 @@ def test_a_recording_thread_stays_the_same(loaded):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("one_thread", [True, False])
+def test_a_run_that_is_not_recorded_gives_the_same(loaded, one_thread):
+    session = BoundSession(loaded, 2, 0, "g.onnx", one_thread=one_thread, device="cpu")
+    example = session.example(1)
+    for plain, usual in zip(session.run_plainly(example), session.run(example), strict=True):
+        np.testing.assert_array_equal(plain, usual)
+
+
 @pytest.mark.parametrize(
     ("message", "error"),
     [
@@ -69,7 +77,7 @@ def test_a_recording_thread_stays_the_same(loaded):
 def test_no_memory_is_told_from_other_failures(loaded, message, error):
     session = BoundSession(loaded, 2, 0, "g.onnx", device="cpu")
 
-    def fail(_):
+    def fail(*_):
         raise Exception(message)  # noqa: TRY002 - as the library does
 
     session._loaded = type("Session", (), {"run_with_iobinding": staticmethod(fail)})

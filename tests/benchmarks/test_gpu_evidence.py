@@ -81,6 +81,9 @@ def test_a_crash_a_refusal_and_a_hang_are_results(tmp_path):
     late = run_stages([*stages, Stage("late", 20)], tmp_path, command, budget=0, say=told.append)
     assert late["good"]["state"] == "done"
     assert late["late"]["reason"] == "the time was used up"
+    # What succeeded earlier need not be asked for again, and is not forgotten.
+    one = run_stages([stages[-1]], tmp_path, command, budget=60, say=told.append)
+    assert (one["after"]["state"], one["good"]["state"]) == ("done", "done")
 
 
 def test_rows_say_share_and_times_of_eager():

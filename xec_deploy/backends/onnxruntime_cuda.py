@@ -30,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 PROVIDER: Final = "CUDAExecutionProvider"
 CUDA_BATCH: Final = 256
 """A GPU is only busy with many events."""
+_NOT_RECORDED: Final = "-1"
+"""Number of a recorded graph that stands for none."""
 _TYPES: Final = {"tensor(float)": np.float32, "tensor(bool)": np.bool_}
 
 
@@ -123,8 +125,8 @@ class OnnxRuntimeCudaBackend(BatchedBackend):
             self._load(graphs=True), batch, self._index, str(self._path), one_thread=True
         )
         one, other = session.example(1), session.example(2)
-        # Two runs to allocate, one that records, and replays.
-        plain = [session.run(part) for part in (one, other)]
+        plain = [session.run_plainly(part) for part in (one, other)]
+        # The library records at the first of these, after a run that allocates.
         replayed = [session.run(part) for part in (one, other)]
         for before, after in zip(plain, replayed, strict=True):
             for left, right in zip(before, after, strict=True):
@@ -254,6 +256,15 @@ class BoundSession:
             return self._thread.submit(run, part).result()
         return run(part)
 
+    def run_plainly(self, part: Arrays) -> Sequence[NDArray[np.float32]]:
+        """Run a full batch without recording or replaying anything; errors as of `run`."""
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", _NOT_RECORDED)
+        run = self._run_here
+        if self._thread is not None:
+            return self._thread.submit(run, part, options).result()
+        return run(part, options)
+
     def run_or_fail(self, part: Arrays) -> Sequence[NDArray[np.float32]]:
         """Run a batch of a size that ran before: no room now is a failure like others.
 
@@ -284,12 +295,12 @@ class BoundSession:
 
         return repeat() if self._thread is None else self._thread.submit(repeat).result()
 
-    def _run_here(self, part: Arrays) -> Sequence[NDArray[np.float32]]:
+    def _run_here(self, part: Arrays, options: Any = None) -> Sequence[NDArray[np.float32]]:
         try:
             for host, device, array in zip(self._host, self._device, part, strict=True):
                 np.copyto(host, array)
                 device.update_inplace(host)
-            self._loaded.run_with_iobinding(self._binding)
+            self._loaded.run_with_iobinding(self._binding, options)
             found: Sequence[NDArray[np.float32]] = self._binding.copy_outputs_to_cpu()
         except Exception as error:
             # onnxruntime raises a dozen unrelated classes here, among them bare Exception.
