@@ -129,6 +129,16 @@ def _refuse_unknown(stated: dict[str, Any], path: str | PathLike[str]) -> None:
     for key in stated:
         if key not in valid:
             raise UsageError(f"unknown key {key!r}", where=str(path), fix=nearest(str(key), valid))
+    precisions = stated.get("precision")
+    families = list(load_gates().precision)
+    for name in precisions if isinstance(precisions, dict) else ():
+        # A name may be longer: 'int8-cpu' is a gate of its own beside 'int8'.
+        if not str(name).startswith(tuple(families)):
+            raise UsageError(
+                f"unknown precision {str(name)!r}",
+                where=str(path),
+                fix=nearest(str(name), families),
+            )
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,9 @@ def test_differences_are_kept_judged_again_recorded_and_drawn(bundle, events, tm
         ([], "no bundle to compare"),
         (["--from", "absent.npz"], "absent.npz: stored differences cannot be read"),
         (["--from", "any.npz", "--data", "x.root"], "--data asks for something to be run"),
+        (["--from", "any.npz", "--record"], "--record needs the bundle"),
+        (["--from", "any.npz", shipped_bundle()], "or add --record to write"),
+        (["--from", __file__], "it is no .npz file"),
         ([shipped_bundle(), "--precision", "fp61"], "no 'fp61' graph"),
         ([shipped_bundle(), "--gates", "absent.yaml"], "the gates cannot be read"),
         (["absent.xec"], "no such bundle"),
@@ -82,3 +85,10 @@ def test_differences_are_kept_judged_again_recorded_and_drawn(bundle, events, tm
 )
 def test_mistakes_are_one_sentence_and_exit_2(arguments, message):
     assert message in parity(*arguments, check=2).stderr
+
+
+@pytest.mark.parametrize("option", ["--store", "--page"])
+def test_nothing_runs_where_results_have_no_place(tmp_path, option):
+    target = tmp_path / "absent" / "parity.out"
+    told = parity(shipped_bundle(), option, target, check=3).stderr
+    assert f"{target.parent}: there is no such folder" in told

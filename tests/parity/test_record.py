@@ -85,6 +85,9 @@ def test_what_cannot_be_recorded_is_a_sentence(own, bundle, measured):
     only_cpp = replace(measurement, rows=measurement.rows[1:])
     with pytest.raises(UsageError, match="could choose"):
         record_parity(own, only_cpp, report)
+    other = replace(measurement, rows=(replace(measurement.rows[0], graph_sha256="0" * 64),))
+    with pytest.raises(UsageError, match="not of this bundle"):
+        record_parity(own, other, report)
     (own.path / PROOFS_FILE).write_text("{}")
     with pytest.raises(BundleError, match="damaged"):
         read_proofs(own.path)

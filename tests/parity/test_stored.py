@@ -70,6 +70,7 @@ def test_other_gates_give_other_verdicts_without_running_anything(stored, tmp_pa
     [
         ("precisions: {fp32: 1}", "unknown key 'precisions'. Did you mean 'precision'"),
         ("precision: {fp32: 0}", "precision.fp32"),
+        ("precision: {int9: 1}", "unknown precision 'int9'. Did you mean 'int8'"),
         ("source: me", "unknown key 'source'"),
         ("single_event: [1, 2]", "single_event"),
         ("- 3", "no gates in it"),

@@ -84,12 +84,17 @@ class Proof(_Record):
         for figure in self.figures:
             if figure.one_sided or not figure.events:
                 return f"its parity failed: {figure.quantity} is not always a number"
-            for name, value in (("spread", figure.spread), ("bias", abs(figure.bias))):
-                if not value <= gate:
-                    return (
-                        f"its parity failed: {name} of {figure.quantity} {value:.2g} sigma, "
-                        f"the gate is {gate:g}"
-                    )
+        beyond = [
+            (value, name, figure.quantity)
+            for figure in self.figures
+            for name, value in (("spread", figure.spread), ("bias", abs(figure.bias)))
+            if not value <= gate
+        ]
+        if beyond:
+            value, name, quantity = max(beyond)
+            return (
+                f"its parity failed: {name} of {quantity} {value:.2g} sigma, the gate is {gate:g}"
+            )
         if self.repeats is not None and not self.repeats <= gates.of_repeats(self.precision):
             return f"its parity failed: an event differs from itself by {self.repeats:.2g} sigma"
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from xec_deploy.bundle import open_bundle
 from xec_deploy.cli.console import output_console
 from xec_deploy.cli.parity_tables import print_report
 from xec_deploy.cli.progress import progress_of
-from xec_deploy.errors import ExitCode, UsageError
+from xec_deploy.errors import ExitCode, OutputError, UsageError
 from xec_deploy.parity import (
     DEFAULT_EVENTS,
     ENGINES,
@@ -103,6 +104,14 @@ def parity(
     or simulated ones. Exit code 4 if an engine is beyond its gate.
     """
     chosen = load_gates() if gates is None else read_gates(gates)
+    if bundle is None and record:
+        raise UsageError("--record needs the bundle to write to", fix="Pass B.xec.")
+    if bundle is not None and stored is not None and not record:
+        raise UsageError(
+            f"--from runs nothing, so that nothing is asked of {bundle}",
+            fix="Leave it out, or add --record to write the figures into it.",
+        )
+    _refuse_absent_folders(store, page)
     if stored is not None:
         measurement = _stored(stored, options)
     elif bundle is None:
@@ -113,9 +122,7 @@ def parity(
         save_measurement(measurement, store)
     report = judge(measurement, chosen)
     console = Console(stderr=True)
-    if record:
-        if bundle is None:
-            raise UsageError("--record needs the bundle to write to", fix="Pass B.xec.")
+    if record and bundle is not None:
         written = record_parity(open_bundle(bundle), measurement, report)
         console.print(f"recorded in {written}", highlight=False, soft_wrap=True)
     if page is not None:
@@ -129,6 +136,17 @@ def parity(
     else:
         print_report(output_console(), report)
     return ExitCode.DONE if report.passed else ExitCode.CHECK_FAILED
+
+
+def _refuse_absent_folders(*paths: str | None) -> None:
+    """Find out before the engines run, not after, that there is no place for what they give."""
+    for path in paths:
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise OutputError(
+                "there is no such folder",
+                where=str(Path(path).parent),
+                fix=f"Make it, or write {Path(path).name} elsewhere.",
+            )
 
 
 def _measured(bundle: str, options: dict[str, Any]) -> Measurement:

@@ -44,8 +44,11 @@ def record_parity(bundle: Bundle, measurement: Measurement, report: ParityReport
         if row.engine in BACKENDS and row.graph_sha256 is not None and row.graph_sha256 in present
     ]
     if not proofs:
+        other = any(row.engine in BACKENDS and row.graph_sha256 for row in measurement.rows)
         raise UsageError(
-            "nothing was compared that infer could choose",
+            f"the graphs that were compared are those of {measurement.path}, not of this bundle"
+            if other
+            else "nothing was compared that infer could choose",
             where=str(bundle.path),
             fix="Compare graphs of this bundle in engines of infer: leave --against out.",
         )

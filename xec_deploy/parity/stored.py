@@ -13,7 +13,7 @@ from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,8 +84,16 @@ def load_measurement(path: str | PathLike[str]) -> Measurement:
             arrays = {name: archive[name] for name in archive.files}
         return _measurement(json.loads(str(arrays["record"])), arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        elif not is_zipfile(path):
+            reason = "it is no .npz file, or cut off"
+        elif isinstance(error, KeyError):
+            reason = f"it has no {error}"
+        else:
+            reason = str(error)
         raise InputError(
-            f"stored differences cannot be read ({error})",
+            f"stored differences cannot be read ({reason})",
             where=str(path),
             fix="Pass a file written by xec-deploy parity --store.",
         ) from error
