@@ -78,3 +78,16 @@ def test_the_wide_layers_stay_in_front(tmp_path):
 
 def test_a_network_without_small_last_layers_stays_whole(tmp_path):
     assert split_results(read(network(["energy"], tail=False), tmp_path)) is None
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_output_from_within_the_features_keeps_the_network_whole(tmp_path, place):
+    model = network(["energy"])
+    weight = numpy_helper.from_array(np.ones((WIDTH, 2), np.float32), "early.w")
+    model.graph.initializer.append(weight)
+    model.graph.node.insert(2, helper.make_node("MatMul", ["b", "early.w"], ["early"]))
+    early = helper.make_tensor_value_info("early", TensorProto.FLOAT, [4, 2])
+    model.graph.output.insert(place, early)
+    whole = read(model, tmp_path)
+    assert split_results(whole) is None
+    assert len(whole.outputs) == 2

@@ -42,8 +42,10 @@ def split_results(model: Any) -> tuple[Any, Any] | None:
     allowed = WORK_BEHIND * sum(work.values())
     needed: dict[tuple[str, int], Any] = {}
     behind, cut = 0, None
+    outputs = len(model.get_results())
     for node in reversed(nodes):
         name = node.get_name()
+        outputs -= node.get_type_name() == "Result"
         if name not in data:
             continue
         if node.get_type_name() == "Parameter":
@@ -57,7 +59,8 @@ def split_results(model: Any) -> tuple[Any, Any] | None:
             producer = source.get_node().get_name()
             if producer in data:
                 needed[producer, source.get_index()] = source
-        if len(needed) == 1 and behind:
+        # An output may stand among the features, behind a tensor of its own.
+        if len(needed) == 1 and behind and not outputs:
             (cut,) = needed.values()
     return None if cut is None else _divide(model, cut)
 
