@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.observe import open_session
 from xec_deploy.backends import RunOptions, create_backend
+from xec_deploy.bundle.onnx_file import state_rest
 
 __all__ = ["Opener", "Run", "onnxruntime_opener", "openvino_opener"]
 
@@ -58,10 +59,11 @@ def openvino_opener(threads: int, rest: str) -> Opener:
     """Return an opener with OpenVINO, which computes in ``rest`` what a graph leaves in float32."""
 
     def open_graph(model: onnx.ModelProto) -> Run:
+        state_rest(model, rest)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "graph.onnx"
             file.write_bytes(model.SerializeToString())
-            options = RunOptions(batch=BATCH, sessions=1, threads=threads, rest=rest)
+            options = RunOptions(batch=BATCH, sessions=1, threads=threads)
             backend: Any = create_backend("openvino", file, options)
         run: Run = backend.run
         return run

@@ -13,6 +13,7 @@ from calibration.search import QUICK_EVENTS, Choice, search, sensitivity
 from calibration.store import graph_name, stored_record, write_graph
 from calibration.task import Task
 from xec_deploy.bundle import Bundle
+from xec_deploy.bundle.onnx_file import state_rest
 from xec_deploy.errors import CheckFailed, UsageError
 from xec_deploy.gates import load_gates
 
@@ -159,6 +160,8 @@ def quantize_bundle(
         file=f"{name}.onnx",
     )
     model = builder.build(frozenset(choice.low), final=True)
+    if task.with_bf16:
+        state_rest(model, result.rest)
     write_graph(bundle, name, model, _origin(result, len(task.judge.events), options))
     return result
 

@@ -32,8 +32,6 @@ class RunOptions:
         Threads of each session.
     precision
         Arithmetic asked for, named like the bundle's graphs.
-    rest
-        Arithmetic of what a graph leaves in float32, where the engine can choose it.
     cuda_graphs
         Whether a GPU's work for a batch may be recorded once and replayed as one.
 
@@ -49,7 +47,6 @@ class RunOptions:
     threads: int | None = None
     precision: str = "fp32"
     cuda_graphs: bool = True
-    rest: str = "fp32"
 
     def __post_init__(self) -> None:
         for name in ("batch", "sessions", "threads"):

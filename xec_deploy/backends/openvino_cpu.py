@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from xec_deploy.backends.base import DEFAULT_BATCH, RunOptions
 from xec_deploy.backends.batches import Arrays, BatchedBackend, BatchRunner, Session
 from xec_deploy.backends.cores import granted_cores
-from xec_deploy.backends.openvino_graph import keep_reductions_apart, openvino_core, read_graph
+from xec_deploy.backends.openvino_graph import (
+    keep_reductions_apart,
+    openvino_core,
+    read_graph,
+    stated_rest,
+)
 from xec_deploy.backends.openvino_split import split_results
 from xec_deploy.errors import BundleError
 
@@ -53,7 +58,9 @@ class OpenVinoBackend(BatchedBackend):
         core = openvino_core()
         model, self._outputs = read_graph(core, graph, batch)
         # A graph that says itself what is in bfloat16 has been judged so, not rounded everywhere.
-        asked = options.rest if options.precision not in PRECISION_HINTS else options.precision
+        asked = (
+            stated_rest(model) if options.precision not in PRECISION_HINTS else options.precision
+        )
         hint = "f32" if _has_bfloat16(model) else PRECISION_HINTS.get(asked, "f32")
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT" if sessions > 1 else "LATENCY",

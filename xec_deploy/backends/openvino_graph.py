@@ -9,9 +9,10 @@ from typing import Any
 import openvino
 
 from xec_deploy.backends.openvino_norms import join_norms
+from xec_deploy.bundle.manifest import REST_KEY
 from xec_deploy.errors import BundleError
 
-__all__ = ["keep_reductions_apart", "openvino_core", "read_graph"]
+__all__ = ["keep_reductions_apart", "openvino_core", "read_graph", "stated_rest"]
 
 
 @lru_cache(maxsize=1)
@@ -51,6 +52,12 @@ def read_graph(core: openvino.Core, graph: Path, batch: int) -> tuple[Any, list[
             where=str(graph),
         ) from error
     return model, outputs
+
+
+def stated_rest(model: Any) -> str:
+    """Return in what a graph wants computed what it has in float32, by its file's metadata."""
+    path = ["framework", REST_KEY]
+    return str(model.get_rt_info(path).value) if model.has_rt_info(path) else "fp32"
 
 
 def keep_reductions_apart(model: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from xec_deploy.bundle.bundle import LONE_PRECISION, Bundle
 from xec_deploy.bundle.files import MANIFEST_FILE
-from xec_deploy.bundle.manifest import METADATA_KEY
+from xec_deploy.bundle.manifest import METADATA_KEY, REST_KEY
 from xec_deploy.bundle.onnx_file import graph_record, load_onnx
 from xec_deploy.bundle.opening import open_bundle
 from xec_deploy.errors import BundleError, UsageError
@@ -30,9 +30,9 @@ def add_graph(
 ) -> Bundle:
     """Add a graph to a bundle, or replace one of the same precision.
 
-    The graph gets the bundle's manifest as metadata and the name ``PRECISION.onnx``; nothing else
-    of the bundle changes.  Whenever this is interrupted the bundle stays valid, at worst without
-    a graph of that precision.
+    The graph gets the bundle's manifest as metadata, beside what it says of its rest, and the name
+    ``PRECISION.onnx``; nothing else of the bundle changes.  Whenever this is interrupted the bundle
+    stays valid, at worst without a graph of that precision.
 
     Parameters
     ----------
@@ -77,7 +77,9 @@ def add_graph(
                 f"the graph has {what}s {', '.join(names)}; the bundle's are {', '.join(expected)}",
                 where=str(file),
             )
+    rest = [entry for entry in model.metadata_props if entry.key == REST_KEY]
     del model.metadata_props[:]
+    model.metadata_props.extend(rest)
     # The very text: a bundle of an older version lacks keys that would now be written.
     model.metadata_props.extend(e for e in whole.metadata_props if e.key == METADATA_KEY)
     target = folder / f"{precision}.onnx"

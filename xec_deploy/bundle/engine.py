@@ -49,11 +49,7 @@ def open_engine(
     if inpaint is not None and bundle.inpainting(inpaint) == bundle.inpainting():
         inpaint = None
     graph = find_graph(bundle, name, precision, options.device, inpaint)
-    backend = create_backend(
-        name,
-        graph,
-        replace(options, precision=precision, rest=_rest(bundle, precision, options.device)),
-    )
+    backend = create_backend(name, graph, replace(options, precision=precision))
     if bundle.golden is not None:
         events = _opening_events(bundle.golden, bundle.manifest, inpaint)
         if not len(events):
@@ -86,7 +82,7 @@ def find_graph(bundle: Bundle, name: str, precision: str, device: str, inpaint: 
     """
     engine = get_engine(name)
     graphs = bundle.manifest.graphs
-    special = _special(precision, device)
+    special = f"{precision}-{'cpu' if device == 'cpu' else 'trt'}"
     if precision not in graphs and special in graphs:
         return _graph(bundle, special, inpaint)
     if precision not in graphs and precision in engine.computes_in(device):
@@ -102,20 +98,6 @@ def find_graph(bundle: Bundle, name: str, precision: str, device: str, inpaint: 
                 fix=f"Pass --backend {able[0]}, or add one with xec-deploy quantize.",
             )
     return _graph(bundle, precision, inpaint)
-
-
-def _special(precision: str, device: str) -> str:
-    return f"{precision}-{'cpu' if device == 'cpu' else 'trt'}"
-
-
-def _rest(bundle: Bundle, precision: str, device: str) -> str:
-    """Return what the engine shall compute in where a graph has float32.
-
-    A graph for processors may have been judged with its float32 computed in bf16.
-    """
-    record = bundle.manifest.graphs.get(_special(precision, device))
-    known = record is not None and precision not in bundle.manifest.graphs
-    return str(record.origin.get("rest", FP32)) if record is not None and known else FP32
 
 
 def _graph(bundle: Bundle, precision: str, inpaint: str | None) -> Path:

@@ -20,6 +20,7 @@ __all__ = [
     "LEGACY_INPUT",
     "LEGACY_OUTPUT",
     "METADATA_KEY",
+    "REST_KEY",
     "TASK_OUTPUTS",
     "TOKENS_OUTPUT",
     "DeadChannelPolicy",
@@ -35,6 +36,9 @@ __all__ = [
 FORMAT_VERSION: Final = 1
 METADATA_KEY: Final = "xec.manifest"
 """Key of an ONNX file's metadata under which the manifest is stored."""
+REST_KEY: Final = "xec.rest"
+"""Key under which a graph says in what an engine shall compute what the graph has in float32, if
+the engine can: the graph was judged so."""
 
 INPUTS: Final = {"npho": "float32", "time": "float32", "dead": "bool"}
 """Inputs of a raw-in graph, each (batch, 4760): photons, seconds, flags."""

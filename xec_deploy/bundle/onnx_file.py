@@ -10,7 +10,7 @@ from typing import Final
 import onnx
 from pydantic import ValidationError
 
-from xec_deploy.bundle.manifest import METADATA_KEY, GraphRecord, Manifest
+from xec_deploy.bundle.manifest import METADATA_KEY, REST_KEY, GraphRecord, Manifest
 from xec_deploy.errors import BundleError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "graph_record",
     "load_onnx",
     "manifest_of_onnx",
+    "state_rest",
 ]
 
 OPSET: Final = 20
@@ -68,6 +69,14 @@ def manifest_of_onnx(model: onnx.ModelProto, where: str) -> Manifest:
         where=where,
         fix="Without it neither normalisation nor units are known; export it with xec-deploy.",
     )
+
+
+def state_rest(model: onnx.ModelProto, rest: str) -> None:
+    """Have a graph say in what its float32 is to be computed by engines that can, such as bf16."""
+    others = [entry for entry in model.metadata_props if entry.key != REST_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(others)
+    model.metadata_props.add(key=REST_KEY, value=rest)
 
 
 def canonical_hash(model: onnx.ModelProto) -> str:
