@@ -37,8 +37,11 @@ _RESULTS: dict[str, Callable[[FileResult], Text]] = {
 
 
 @click.command(
-    epilog="Examples: xec-deploy infer compact.xec 'data/run*.root' -o results/; "
-    "xec-deploy infer compact.xec @runs.txt -o results/ --precision auto"
+    epilog="""Examples:
+
+\b
+xec-deploy infer compact.xec 'data/run*.root' -o results/
+xec-deploy infer compact.xec @runs.txt -o results/ --precision auto""",
 )
 @click.argument("bundle")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT..")
