@@ -26,7 +26,6 @@ from calibration.graph import Graph
 from calibration.layers import Layer
 from calibration.observe import channel_means, with_outputs
 from calibration.opening import Opener
-from calibration.selection import take
 from xec_deploy.parity.events import ParityEvents
 
 __all__ = ["CORRECTION_EVENTS", "Builder", "Lowering", "Means", "with_shifts"]
@@ -91,7 +90,7 @@ class Means:
     ) -> None:
         self._open = opener
         self._last = last
-        self._events = take(events, slice(0, CORRECTION_EVENTS))
+        self._events = events.head(CORRECTION_EVENTS)
         channels_first = {
             name
             for layer in layers

@@ -15,7 +15,6 @@ from onnx import helper
 from calibration.graph import Graph
 from calibration.histogram import StreamingHistogram
 from calibration.layers import Layer
-from calibration.selection import take
 from xec_deploy.parity.events import ParityEvents
 
 __all__ = [
@@ -159,7 +158,7 @@ def multiply_adds(graph: Graph, layers: Sequence[Layer], events: ParityEvents) -
     session = open_session(
         with_outputs(graph.model, [layer.node for layer in layers]), optimised=False
     )
-    one = take(events, slice(0, 1))
+    one = events.head(1)
     (values,) = run_events(session, [layer.node for layer in layers], one)
     return {
         layer.node: value.size

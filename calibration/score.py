@@ -11,7 +11,6 @@ import onnx
 from numpy.typing import NDArray
 
 from calibration.opening import Opener, Run, onnxruntime_opener
-from calibration.selection import take
 from xec_deploy.bundle import GoldenEvents, Manifest, worst_difference
 from xec_deploy.bundle.engine import OPENING_EVENTS
 from xec_deploy.gates import load_gates
@@ -119,7 +118,7 @@ class Judge:
         return Judge(
             self._model,
             self._manifest,
-            take(self.events, rows),
+            self.events.take(rows),
             golden=self._golden,
             opener=self._open,
             outputs={name: values[rows] for name, values in self._sets[0].reference.items()},

@@ -21,7 +21,7 @@ from xec_deploy.events import EventBatch, expand_inputs, open_events
 from xec_deploy.parity import DEFAULT_EVENTS
 from xec_deploy.parity.events import EventLabel, ParityEvents, read_events
 
-__all__ = ["Selection", "data_hash", "select_events", "take", "with_dead_channels"]
+__all__ = ["Selection", "data_hash", "select_events", "with_dead_channels"]
 
 CANDIDATES: Final = 4096
 """Events looked at; the memory they take, 180 MB, is the limit."""
@@ -93,8 +93,8 @@ def select_events(
     if more:
         for_judgement[np.linspace(0, len(chosen) - 1, more).round().astype(int)] = True
     return Selection(
-        calibration=take(pool, chosen[~for_judgement]),
-        judged=_joined(first, take(pool, chosen[for_judgement])),
+        calibration=pool.take(chosen[~for_judgement]),
+        judged=_joined(first, pool.take(chosen[for_judgement])),
         seed=seed,
     )
 
@@ -118,14 +118,6 @@ def with_dead_channels(events: ParityEvents, most: int, seed: int) -> ParityEven
     return replace(events, dead=dead)
 
 
-def take(events: ParityEvents, rows: NDArray[np.int64] | slice) -> ParityEvents:
-    """Return some of the events."""
-    labels = np.array(events.labels, dtype=object)[rows]
-    return ParityEvents(
-        events.npho[rows], events.time[rows], events.dead[rows], tuple(labels), events.sources
-    )
-
-
 def data_hash(events: ParityEvents) -> str:
     """Return the SHA-256 of the values of events and of where they come from in a run."""
     digest = hashlib.sha256()
@@ -146,7 +138,7 @@ def _identities(events: ParityEvents) -> set[tuple[int | None, int | None]]:
 def _once(events: ParityEvents) -> ParityEvents:
     """Return the events without those that are there already."""
     seen = {key: row for row, key in reversed(list(enumerate(_identities_in_order(events))))}
-    return take(events, np.array(sorted(seen.values()), np.int64))
+    return events.take(np.array(sorted(seen.values()), np.int64))
 
 
 def _joined(one: ParityEvents, two: ParityEvents) -> ParityEvents:
