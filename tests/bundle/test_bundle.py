@@ -9,7 +9,13 @@ import pytest
 
 from xec_deploy import open_bundle
 from xec_deploy.bundle import FP32_GATE, shipped_bundle, worst_difference
-from xec_deploy.bundle.onnx_file import canonical_hash, file_hash, load_onnx
+from xec_deploy.bundle.onnx_file import (
+    canonical_hash,
+    clear_metadata,
+    file_hash,
+    load_onnx,
+    state_rest,
+)
 from xec_deploy.bundle.opening import write_bundle
 from xec_deploy.errors import BundleError, CheckFailed, UsageError
 
@@ -189,6 +195,16 @@ def test_canonical_hash_ignores_notes_but_not_weights(bundle):
     assert canonical_hash(model) == original
     model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[::-1]
     assert canonical_hash(model) != original
+
+
+def test_what_a_graph_says_of_its_rest_is_part_of_it(bundle):
+    model = load_onnx(bundle.graph())
+    original = canonical_hash(model)
+    state_rest(model, "bf16")
+    stated = canonical_hash(model)
+    assert stated != original
+    clear_metadata(model)
+    assert canonical_hash(model) == stated
 
 
 def test_unknown_backend_precision_and_device_name_the_valid_ones(bundle):

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from xec_deploy.bundle.bundle import LONE_PRECISION, Bundle
 from xec_deploy.bundle.files import MANIFEST_FILE
-from xec_deploy.bundle.manifest import METADATA_KEY, REST_KEY
-from xec_deploy.bundle.onnx_file import graph_record, load_onnx
+from xec_deploy.bundle.manifest import METADATA_KEY
+from xec_deploy.bundle.onnx_file import clear_metadata, graph_record, load_onnx
 from xec_deploy.bundle.opening import open_bundle
 from xec_deploy.errors import BundleError, UsageError
 from xec_deploy.whole_file import write_whole
@@ -77,9 +77,7 @@ def add_graph(
                 f"the graph has {what}s {', '.join(names)}; the bundle's are {', '.join(expected)}",
                 where=str(file),
             )
-    rest = [entry for entry in model.metadata_props if entry.key == REST_KEY]
-    del model.metadata_props[:]
-    model.metadata_props.extend(rest)
+    clear_metadata(model)
     # The very text: a bundle of an older version lacks keys that would now be written.
     model.metadata_props.extend(e for e in whole.metadata_props if e.key == METADATA_KEY)
     target = folder / f"{precision}.onnx"

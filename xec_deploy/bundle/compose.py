@@ -11,7 +11,8 @@ from typing import Final
 
 import onnx
 
-from xec_deploy.bundle.manifest import METADATA_KEY, REST_KEY, Manifest
+from xec_deploy.bundle.manifest import METADATA_KEY, Manifest
+from xec_deploy.bundle.onnx_file import clear_metadata
 from xec_deploy.errors import BundleError
 
 __all__ = ["cache_folder", "cached_graph", "embed_manifest", "join", "keep_outputs"]
@@ -126,9 +127,7 @@ def keep_outputs(model: onnx.ModelProto, outputs: Mapping[str, str]) -> onnx.Mod
 
 def embed_manifest(model: onnx.ModelProto, manifest: Manifest | None) -> None:
     """Put a manifest, less the hashes, into a graph's metadata in place of all but its rest."""
-    rest = [entry for entry in model.metadata_props if entry.key == REST_KEY]
-    del model.metadata_props[:]
-    model.metadata_props.extend(rest)
+    clear_metadata(model)
     if manifest is not None:
         entry = model.metadata_props.add()
         entry.key, entry.value = METADATA_KEY, manifest.without_hashes().model_dump_json()

@@ -17,6 +17,7 @@ __all__ = [
     "IR_VERSION",
     "OPSET",
     "canonical_hash",
+    "clear_metadata",
     "file_hash",
     "graph_record",
     "load_onnx",
@@ -79,14 +80,22 @@ def state_rest(model: onnx.ModelProto, rest: str) -> None:
     model.metadata_props.add(key=REST_KEY, value=rest)
 
 
+def clear_metadata(model: onnx.ModelProto) -> None:
+    """Drop a graph's metadata, but for what it says of its rest: that changes what is computed."""
+    rest = [entry for entry in model.metadata_props if entry.key == REST_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(rest)
+
+
 def canonical_hash(model: onnx.ModelProto) -> str:
     """Return the SHA-256 of a graph without metadata and documentation.
 
-    Two files with the same nodes, weights and interface have the same hash, whoever wrote them.
+    Two files with the same nodes, weights, interface and stated rest have the same hash, whoever
+    wrote them.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    del copy.metadata_props[:]
+    clear_metadata(copy)
     copy.doc_string = copy.producer_name = copy.producer_version = ""
     del copy.graph.metadata_props[:]
     copy.graph.doc_string = ""
